@@ -28,6 +28,7 @@ export function writeAttributes(message: WireMessage, set: (name: string, value:
   if (message.tracestate !== undefined) set('tracestate', message.tracestate)
   if (message.hops > 0) set('hops', `${message.hops}`)
   if (message.replyTo !== undefined) set('replyto', message.replyTo)
+  if (message.outcome !== undefined) set('outcome', message.outcome)
 }
 
 /** What an adapter found of a message. */
@@ -86,6 +87,7 @@ export function readMessage(parts: WireParts): WireMessage {
     tracestate: attribute('tracestate'),
     hops: isCount(hops) ? hops : 0,
     replyTo: attribute('replyto'),
+    outcome: attribute('outcome'),
     headers,
     body,
     defect,

@@ -33,6 +33,8 @@ export interface WireMessage {
   readonly hops: number
   /** Light-plane address to send the answer of an asked command to. */
   readonly replyTo: string | undefined
+  /** What an answer says: `ok`, `error.<name>` for a declared error, `failed` for every other; undefined for other messages. */
+  readonly outcome: string | undefined
   /** The user's own headers. */
   readonly headers: Readonly<Record<string, string>> | undefined
   readonly body: Uint8Array
