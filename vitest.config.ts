@@ -1,0 +1,39 @@
+import type { ViteUserConfig } from 'vitest/config'
+
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+if (major < 22 || (major === 22 && minor < 13)) {
+  // A stack trace would hide the one thing to know.
+  process.stderr.write(
+    `Trunkline's tests need Node 22.13 or newer, and this is ${process.versions.node} (${process.execPath}).\n` +
+      'Run them with npx or npm run, which use the Node that npm ci installed here: npx vitest run --project unit\n',
+  )
+  process.exit(1)
+}
+
+const config: ViteUserConfig = {
+  test: {
+    watch: false,
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: ['test/**/*.test.ts'],
+          exclude: ['test/**/*.int.test.ts'],
+          typecheck: { enabled: true, include: ['test/**/*.test-d.ts'], tsconfig: './tsconfig.json', ignoreSourceErrors: false },
+        },
+      },
+      {
+        test: {
+          name: 'int',
+          include: ['test/**/*.int.test.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+          // Each file may run a broker of its own beside its test process.
+          maxWorkers: 2,
+        },
+      },
+    ],
+  },
+}
+
+export default config
