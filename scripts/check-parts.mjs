@@ -1,0 +1,17 @@
+// What `npm run check` runs, and `npm test` before everything else: no server, no network, under a minute.
+
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { rootDir, runProgram, runTests } from './parts.mjs'
+
+const LINTED = ['src', 'test', 'examples', 'scripts', 'bench', 'vitest.config.ts']
+
+/** Types, lint, and the unit tests with the architecture and style rules among them. */
+export async function runCheckParts() {
+  const paths = LINTED.filter((path) => existsSync(join(rootDir, path)))
+  return [
+    await runProgram('types', 'tsc', ['--noEmit']),
+    await runProgram('lint', 'oxlint', ['--type-aware', '--deny-warnings', ...paths]),
+    await runTests('unit and tidy tests', ['--project', 'unit']),
+  ]
+}
