@@ -73,3 +73,7 @@ export const ERROR_CHAIN_MAX = 8
 export const DEAD_LETTER_PAGE_MAX = 500
 /** Messages that one ordered lane holds back before it stops taking new ones. */
 export const LANE_HELD_MAX = 10_000
+/** Handled messages that an ordered lane remembers, so that a late redelivery is not handled after its successors. */
+export const LANE_SETTLED_MAX = 1_024
+/** Time that a lane's window may be mostly blocked by busy keys before their messages move to the hold list. */
+export const LANE_STALL_MS = 100

@@ -31,6 +31,7 @@ export function writeHoldEntry(entry: HoldEntry, set: (name: string, value: stri
       if (entry.record !== undefined) set(RECORD, encodeDeadLetterRecord(entry.record))
       break
     case 'follower':
+      set(ATTEMPT, `${entry.attempt}`)
       break
     case 'control':
       set(CONTROL, entry.control)
@@ -48,20 +49,17 @@ export function writeHoldEntry(entry: HoldEntry, set: (name: string, value: stri
 export function readHoldEntry(header: (name: string) => string | undefined, message: WireMessage): HoldEntry | undefined {
   const id = header(ID)
   if (id === undefined || id === '') return undefined
-  switch (header(ROLE)) {
-    case 'head':
-      return readHead(id, header, message)
-    case 'follower':
-      return { role: 'follower', id, message }
-    case 'control': {
-      const control = header(CONTROL)
-      const target = header(TARGET)
-      if (target === undefined || (control !== 'redrive' && control !== 'remove')) return undefined
-      return { role: 'control', id, target, control }
-    }
-    default:
-      return undefined
-  }
+  const role = header(ROLE)
+  if (role === 'head') return readHead(id, header, message)
+  if (role === 'follower') return { role, id, message, attempt: countOf(header(ATTEMPT)) }
+  return role === 'control' ? readControl(id, header) : undefined
+}
+
+function readControl(id: string, header: (name: string) => string | undefined): HoldEntry | undefined {
+  const control = header(CONTROL)
+  const target = header(TARGET)
+  if (target === undefined || (control !== 'redrive' && control !== 'remove')) return undefined
+  return { role: 'control', id, target, control }
 }
 
 function readHead(id: string, header: (name: string) => string | undefined, message: WireMessage): HoldEntry {

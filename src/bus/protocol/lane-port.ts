@@ -55,6 +55,8 @@ export interface FollowerEntry {
   readonly role: 'follower'
   readonly id: string
   readonly message: WireMessage
+  /** Attempts that were known to have begun when it was stored; as in `LiveItem`. */
+  readonly attempt: number
 }
 
 /** An operator's wish, appended by whatever process the operator used. It carries no message. */
