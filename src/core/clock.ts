@@ -76,3 +76,15 @@ export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
     signal?.addEventListener('abort', finish, { once: true })
   })
 }
+
+/** RFC 3339 text with milliseconds, in UTC. */
+export function instantText(atMs: number): string {
+  return new Date(atMs).toISOString()
+}
+
+/** Milliseconds of an RFC 3339 text, or undefined for anything else. */
+export function instantMs(text: string | undefined): number | undefined {
+  if (text === undefined || text.length > 40 || !/^\d{4}-\d\d-\d\dT/.test(text)) return undefined
+  const atMs = Date.parse(text)
+  return Number.isFinite(atMs) ? atMs : undefined
+}

@@ -1,0 +1,198 @@
+import type { DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetterPlane, DeliverySink, LightDelivery, LightReply, Outbound, Subscription } from '../../bus/port.ts'
+import { type Clock, systemClock } from '../../core/clock.ts'
+import type { WireMessage } from '../../core/envelope.ts'
+import { TrunklineError } from '../../core/errors.ts'
+import { MemoryGroup, MemoryMember } from './memory-group.ts'
+
+/** What `memoryBroker` takes. */
+export interface MemoryBrokerOptions {
+  /** Messages that wait in all groups together, before publishing is refused. Default 1,000,000. */
+  readonly messagesMax?: number
+  /** Drives delays and dispatch. Default: the clock of the first bus that opens a transport on it. */
+  readonly clock?: Clock
+}
+
+/** A light subscription of one instance. */
+export interface MemoryListener {
+  readonly instance: string
+  readonly types: readonly string[]
+  readonly kind: 'broadcast' | 'request'
+  readonly sink: (delivery: LightDelivery) => void
+}
+
+const MESSAGES_MAX = 1_000_000
+
+/**
+ * A broker inside the process: queues, groups, order, retries and dead letters with the behaviour of the
+ * real ones. Services of one process that share it can talk to each other. It dies with the process.
+ */
+export class MemoryBroker implements DeadLetterPlane {
+  readonly #messagesMax: number
+  #clock: Clock | undefined
+  readonly #groups = new Map<string, MemoryGroup>()
+  readonly #byType = new Map<string, MemoryGroup[]>()
+  readonly #listeners = new Set<MemoryListener>()
+  readonly #inboxes = new Map<string, (token: string, reply: LightReply) => void>()
+  readonly #nextResponder = new Map<string, number>()
+  #sequence = 0
+  #stored = 0
+
+  constructor(options: MemoryBrokerOptions = {}) {
+    this.#messagesMax = options.messagesMax ?? MESSAGES_MAX
+    this.#clock = options.clock
+  }
+
+  /** Messages stored now, dead letters included; an event counts once per group. */
+  get size(): number {
+    return this.#stored
+  }
+
+  /** @internal Gives the broker a clock where it has none yet. */
+  adopt(clock: Clock): void {
+    this.#clock ??= clock
+  }
+
+  get #time(): Clock {
+    return this.#clock ?? systemClock
+  }
+
+  /** @internal */
+  publish(outbound: Outbound): void {
+    const { message } = outbound
+    if (outbound.kind === 'command') this.#group(message.type, 'command', [message.type])
+    const groups = this.#byType.get(message.type) ?? []
+    if (this.#stored + groups.length > this.#messagesMax) {
+      throw new TrunklineError('bus.publish_refused', { type: message.type, id: message.id, problem: `the broker holds its maximum of ${this.#messagesMax} messages` })
+    }
+    const sequence = ++this.#sequence
+    this.#stored += groups.length
+    for (const group of groups) group.add(message, sequence)
+    if (outbound.kind === 'event') this.#tell(message)
+  }
+
+  /** @internal */
+  join(instance: string, subscription: Subscription, sink: DeliverySink): { readonly group: MemoryGroup; readonly member: MemoryMember } {
+    const group = this.#group(subscription.group, subscription.kind, subscription.types)
+    const member = new MemoryMember(instance, subscription, sink)
+    group.join(member, subscription)
+    return { group, member }
+  }
+
+  #group(name: string, kind: 'event' | 'command', types: readonly string[]): MemoryGroup {
+    let group = this.#groups.get(name)
+    if (group === undefined) {
+      group = new MemoryGroup(name, kind, this.#time, () => {
+        this.#stored--
+      })
+      this.#groups.set(name, group)
+    }
+    for (const type of types) {
+      const interested = this.#byType.get(type)
+      if (interested === undefined) this.#byType.set(type, [group])
+      else if (!interested.includes(group)) interested.push(group)
+    }
+    return group
+  }
+
+  /**
+   * Cuts an instance off as a death of its process would: its subscriptions vanish, what it had out comes
+   * back to others as suspects, its later settles do nothing.
+   */
+  sever(instance: string): void {
+    for (const group of this.#groups.values()) for (const member of group.membersOf(instance)) group.leave(member)
+    for (const listener of this.#listeners) if (listener.instance === instance) this.#listeners.delete(listener)
+    this.#inboxes.delete(instance)
+  }
+
+  /** @internal */
+  listen(listener: MemoryListener): void {
+    this.#listeners.add(listener)
+  }
+
+  /** @internal */
+  unlisten(listener: MemoryListener): void {
+    this.#listeners.delete(listener)
+  }
+
+  /** @internal */
+  openInbox(instance: string, sink: (token: string, reply: LightReply) => void): void {
+    this.#inboxes.set(instance, sink)
+  }
+
+  /** @internal Hands an event to every broadcast subscription. */
+  broadcast(message: WireMessage): void {
+    this.#tell(message)
+  }
+
+  #tell(message: WireMessage): void {
+    if (this.#listeners.size === 0) return
+    for (const listener of this.#listeners) {
+      if (listener.kind === 'broadcast' && listener.types.includes(message.type)) this.#later(() => listener.sink({ message, replyTo: undefined }))
+    }
+  }
+
+  /** @internal Hands a request to one of the listeners of its type, in turn. */
+  request(message: WireMessage, instance: string, token: string): void {
+    const listeners = [...this.#listeners].filter((listener) => listener.kind === 'request' && listener.types.includes(message.type))
+    const turn = this.#nextResponder.get(message.type) ?? 0
+    this.#nextResponder.set(message.type, turn + 1)
+    const listener = listeners[turn % listeners.length]
+    if (listener === undefined) this.#later(() => this.#inboxes.get(instance)?.(token, { kind: 'no-responder' }))
+    else this.#later(() => listener.sink({ message, replyTo: `${instance}/${token}` }))
+  }
+
+  /** @internal */
+  reply(replyTo: string, message: WireMessage): void {
+    const slash = replyTo.indexOf('/')
+    const token = replyTo.slice(slash + 1)
+    this.#later(() => this.#inboxes.get(replyTo.slice(0, slash))?.(token, { kind: 'reply', message }))
+  }
+
+  #later(work: () => void): void {
+    this.#time.defer(work)
+  }
+
+  list(filter: DeadLetterFilter, options: { readonly limit: number; readonly after?: string | undefined }): Promise<DeadLetterPage> {
+    const from = options.after === undefined ? 0 : Number(options.after)
+    const items = this.#letters().filter((letter) => matches(letter, filter)).slice(from)
+    const page = items.slice(0, options.limit)
+    return Promise.resolve({ items: page, next: items.length > page.length ? `${from + page.length}` : undefined })
+  }
+
+  #letters(): DeadLetter[] {
+    return [...this.#groups.values()].flatMap((group) => group.deadLetters()).toSorted((left, right) => sequenceOf(left.id) - sequenceOf(right.id))
+  }
+
+  read(id: string): Promise<DeadLetter | undefined> {
+    return Promise.resolve(this.#letters().find((letter) => letter.id === id))
+  }
+
+  redrive(id: string): Promise<boolean> {
+    return Promise.resolve(this.#groupOf(id)?.redrive(sequenceOf(id)) ?? false)
+  }
+
+  remove(id: string): Promise<boolean> {
+    return Promise.resolve(this.#groupOf(id)?.remove(sequenceOf(id)) ?? false)
+  }
+
+  #groupOf(id: string): MemoryGroup | undefined {
+    return this.#groups.get(id.slice(0, id.lastIndexOf(':')))
+  }
+}
+
+function sequenceOf(id: string): number {
+  return Number(id.slice(id.lastIndexOf(':') + 1))
+}
+
+function matches(letter: DeadLetter, filter: DeadLetterFilter): boolean {
+  return (
+    (filter.group === undefined || letter.group === filter.group) &&
+    (filter.type === undefined || letter.message.type === filter.type) &&
+    (filter.reason === undefined || letter.record.reason === filter.reason)
+  )
+}
+
+/** Makes a broker for the services of one process to share. */
+export function memoryBroker(options: MemoryBrokerOptions = {}): MemoryBroker {
+  return new MemoryBroker(options)
+}

@@ -1,0 +1,170 @@
+import type {
+  DeadLetterPlane, DeliverySink, LightDelivery, LightPlane, LightReply, LightSubscription, Outbound, Subscription, Transport, TransportCapabilities,
+  TransportHost, TransportSubscription,
+} from '../../bus/port.ts'
+import type { WireMessage } from '../../core/envelope.ts'
+import { assert } from '../../core/errors.ts'
+import { MemoryBroker, type MemoryListener } from './memory-broker.ts'
+import type { MemoryGroup, MemoryMember } from './memory-group.ts'
+
+/** What the memory transport can do. */
+export const memoryCapabilities: TransportCapabilities = {
+  canStore: true,
+  canOrderByKey: true,
+  canBroadcast: true,
+  canRequest: true,
+  canManageDeadLetters: true,
+  canReplay: false,
+  canDelayRetry: true,
+  survivesProcessDeath: false,
+  survivesBrokerRestart: false,
+  spansMachines: false,
+  scansDeadLetters: false,
+}
+
+/** What `memory` takes. */
+export interface MemoryOptions {
+  /** Shared by the services that are to talk to each other. Default: one of its own. */
+  readonly broker?: MemoryBroker
+}
+
+/**
+ * Carries messages inside one process: for tests, for development, and for services that are deployed as
+ * one process. Retries, order, dead letters and requests behave as on the real brokers.
+ */
+export function memory(options: MemoryOptions = {}): Transport {
+  return new MemoryTransport(options.broker ?? new MemoryBroker())
+}
+
+class MemoryTransport implements Transport {
+  readonly name = 'memory'
+  readonly capabilities: TransportCapabilities = memoryCapabilities
+  readonly deadLetters: DeadLetterPlane
+  readonly #broker: MemoryBroker
+  #light: MemoryLight | undefined
+
+  constructor(broker: MemoryBroker) {
+    this.#broker = broker
+    this.deadLetters = broker
+  }
+
+  get light(): LightPlane | undefined {
+    return this.#light
+  }
+
+  open(host: TransportHost): Promise<void> {
+    this.#broker.adopt(host.clock)
+    this.#light = new MemoryLight(this.#broker, host.instance)
+    host.report('up', '')
+    return Promise.resolve()
+  }
+
+  publish(outbound: Outbound): Promise<void> {
+    try {
+      this.#broker.publish(outbound)
+      return STORED
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  subscribe(subscription: Subscription, sink: DeliverySink): Promise<TransportSubscription> {
+    assert(this.#light !== undefined, 'the transport is open')
+    const { group, member } = this.#broker.join(this.#light.address, subscription, sink)
+    return Promise.resolve(new MemorySubscription(group, member))
+  }
+
+  close(): Promise<void> {
+    if (this.#light !== undefined) this.#broker.sever(this.#light.address)
+    return Promise.resolve()
+  }
+}
+
+const STORED: Promise<void> = Promise.resolve()
+
+class MemorySubscription implements TransportSubscription {
+  readonly #group: MemoryGroup
+  readonly #member: MemoryMember
+
+  constructor(group: MemoryGroup, member: MemoryMember) {
+    this.#group = group
+    this.#member = member
+  }
+
+  pause(): Promise<void> {
+    this.#member.isPaused = true
+    return Promise.resolve()
+  }
+
+  resume(): Promise<void> {
+    this.#member.isPaused = false
+    this.#group.dispatch()
+    return Promise.resolve()
+  }
+
+  close(): Promise<void> {
+    this.#group.leave(this.#member)
+    return Promise.resolve()
+  }
+}
+
+class MemoryLight implements LightPlane {
+  readonly address: string
+  readonly #broker: MemoryBroker
+
+  constructor(broker: MemoryBroker, address: string) {
+    this.#broker = broker
+    this.address = address
+  }
+
+  onReply(sink: (token: string, reply: LightReply) => void): void {
+    this.#broker.openInbox(this.address, sink)
+  }
+
+  broadcast(message: WireMessage): Promise<void> {
+    this.#broker.broadcast(message)
+    return STORED
+  }
+
+  request(message: WireMessage, token: string): Promise<void> {
+    this.#broker.request(message, this.address, token)
+    return STORED
+  }
+
+  replyAddress(token: string): string {
+    return `${this.address}/${token}`
+  }
+
+  reply(replyTo: string, message: WireMessage): Promise<void> {
+    this.#broker.reply(replyTo, message)
+    return STORED
+  }
+
+  onBroadcast(types: readonly string[], sink: (delivery: LightDelivery) => void): Promise<LightSubscription> {
+    return this.#listen({ instance: this.address, types, kind: 'broadcast', sink })
+  }
+
+  onRequest(type: string, sink: (delivery: LightDelivery) => void): Promise<LightSubscription> {
+    return this.#listen({ instance: this.address, types: [type], kind: 'request', sink })
+  }
+
+  #listen(listener: MemoryListener): Promise<LightSubscription> {
+    this.#broker.listen(listener)
+    return Promise.resolve(new MemoryLightSubscription(this.#broker, listener))
+  }
+}
+
+class MemoryLightSubscription implements LightSubscription {
+  readonly #broker: MemoryBroker
+  readonly #listener: MemoryListener
+
+  constructor(broker: MemoryBroker, listener: MemoryListener) {
+    this.#broker = broker
+    this.#listener = listener
+  }
+
+  close(): Promise<void> {
+    this.#broker.unlisten(this.#listener)
+    return Promise.resolve()
+  }
+}

@@ -1,0 +1,156 @@
+import { encodeBody } from '../contract/body.ts'
+import type { ContractTypes, DefinedContract } from '../contract/contract.ts'
+import { instantMs } from '../core/clock.ts'
+import type { WireMessage } from '../core/envelope.ts'
+import { TrunklineError, isTrunklineError } from '../core/errors.ts'
+import { DECLARED_OUTCOME, failureOf } from './calls.ts'
+import { LazyContext } from './context.ts'
+import type { AnswerOutcome, HandlerEntry, RunnerHost } from './delivery-runner.ts'
+import { type Envelopes, messageOf, scopeOf } from './envelopes.ts'
+import type { LightDelivery } from './port.ts'
+import { codeOf } from './retry-policy.ts'
+import { runInScope } from './scope.ts'
+
+/** Requests that wait for a free handler, per in-flight slot; more are answered `bus.overloaded`. */
+const WAITING_PER_SLOT = 4
+
+/** Limits of one light handler. */
+export interface LightOptions {
+  readonly inFlightMax: number
+  readonly handlerTimeoutMs: number
+}
+
+/** Encodes an outcome; an answer that does not fit its schema becomes a failure that says so. */
+export function answerMessage(envelopes: Envelopes, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome): WireMessage {
+  const make = (body: Buffer, text: string): WireMessage => envelopes.make(contract, { body, key: undefined }, undefined, { outcome: text })
+  if (outcome.kind === 'value') {
+    try {
+      return make(contract.encodeReply(outcome.value), 'ok')
+    } catch (error) {
+      return make(encodeBody(contract.type, failureOf(error)), 'failed')
+    }
+  }
+  const { error } = outcome
+  if (isTrunklineError(error, 'contract.declared_error') && contract.declaresError(error.details.name)) {
+    return make(encodeBody(contract.type, error.details.data), `${DECLARED_OUTCOME}${error.details.name}`)
+  }
+  return make(encodeBody(contract.type, failureOf(error)), 'failed')
+}
+
+/**
+ * Handles what comes on the light plane for one subscription: requests of one type, or broadcast events.
+ * Bounded: what finds no free slot waits, and what finds no room to wait is refused (requests) or dropped
+ * and counted (broadcasts).
+ */
+export class LightRunner {
+  readonly #host: RunnerHost
+  readonly #entries: ReadonlyMap<string, HandlerEntry>
+  readonly #options: LightOptions
+  readonly #reply: (replyTo: string, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome) => Promise<void>
+  readonly #waiting: LightDelivery[] = []
+  readonly #idle: (() => void)[] = []
+  #inFlight = 0
+
+  constructor(
+    host: RunnerHost,
+    entries: ReadonlyMap<string, HandlerEntry>,
+    options: LightOptions,
+    reply: (replyTo: string, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome) => Promise<void>,
+  ) {
+    this.#host = host
+    this.#entries = entries
+    this.#options = options
+    this.#reply = reply
+  }
+
+  /** The sink given to the adapter. */
+  readonly take = (delivery: LightDelivery): void => {
+    if (this.#inFlight < this.#options.inFlightMax) this.#start(delivery)
+    else if (this.#waiting.length < this.#options.inFlightMax * WAITING_PER_SLOT) this.#waiting.push(delivery)
+    else this.#refuse(delivery)
+  }
+
+  /** Resolves when everything taken so far has been handled. */
+  async drain(): Promise<void> {
+    if (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
+  }
+
+  #start(delivery: LightDelivery): void {
+    this.#inFlight++
+    void this.#run(delivery).then(this.#ended, this.#ended)
+  }
+
+  readonly #ended = (): void => {
+    this.#inFlight--
+    const next = this.#waiting.shift()
+    if (next !== undefined) this.#start(next)
+    else if (this.#inFlight === 0) for (const resolve of this.#idle.splice(0)) resolve()
+  }
+
+  #refuse(delivery: LightDelivery): void {
+    const error = new TrunklineError('bus.overloaded', { what: `handlers of ${delivery.message.type}`, limit: this.#options.inFlightMax })
+    const entry = this.#entries.get(delivery.message.type)
+    if (delivery.replyTo === undefined || entry === undefined) this.#lost(delivery.message, error)
+    else void this.#reply(delivery.replyTo, entry.contract, { kind: 'error', error })
+  }
+
+  async #run(delivery: LightDelivery): Promise<void> {
+    const { message, replyTo } = delivery
+    const entry = this.#entries.get(message.type)
+    const deadlineAtMs = instantMs(message.deadline)
+    if (deadlineAtMs !== undefined && deadlineAtMs < this.#host.clock.nowMs()) {
+      this.#host.counters.expiredRequests++
+      this.#host.emit({ kind: 'request-expired', type: message.type, id: message.id })
+      return
+    }
+    let outcome: AnswerOutcome
+    try {
+      outcome = { kind: 'value', value: await this.#handle(message, entry, deadlineAtMs) }
+    } catch (error) {
+      outcome = { kind: 'error', error }
+    }
+    if (replyTo !== undefined && entry !== undefined) {
+      await this.#reply(replyTo, entry.contract, outcome)
+      this.#host.counters.answered++
+    } else if (outcome.kind === 'error') this.#lost(message, outcome.error)
+    else this.#host.counters.broadcast++
+  }
+
+  async #handle(wire: WireMessage, entry: HandlerEntry | undefined, deadlineAtMs: number | undefined): Promise<unknown> {
+    if (wire.defect !== undefined) throw new TrunklineError('contract.message_foreign', { problem: wire.defect })
+    if (entry === undefined) throw new TrunklineError('bus.type_unhandled', { type: wire.type.slice(0, 200), group: '' })
+    const data = entry.contract.decode(wire.version, wire.body, this.#host.bodyBytesMax)
+    const scope = scopeOf(wire)
+    const message = messageOf(wire, data, scope)
+    const context = new LazyContext({
+      wire, attempt: 1, attemptsMax: 1, group: wire.type, isRedriven: false, deadlineAtMs, logger: this.#host.logger, correlationId: scope.correlationId,
+    })
+    const result = runInScope(scope, () => this.#host.around({ contract: entry.contract, message, context }, () => entry.handle(message, context)))
+    return result instanceof Promise ? await this.#limited(result, wire.type, deadlineAtMs, context) : result
+  }
+
+  #limited(result: Promise<unknown>, type: string, deadlineAtMs: number | undefined, context: LazyContext): Promise<unknown> {
+    const { clock, deadlines } = this.#host
+    const untilDeadlineMs = deadlineAtMs === undefined ? Infinity : Math.max(0, deadlineAtMs - clock.nowMs())
+    const timeoutMs = Math.min(this.#options.handlerTimeoutMs, untilDeadlineMs)
+    return new Promise((resolve, reject) => {
+      const limit = {
+        expiresAtMs: clock.monotonicMs() + timeoutMs,
+        expire: (): void => {
+          const error = new TrunklineError('bus.handler_timeout', { type, group: type, timeoutMs })
+          context.abort(error)
+          reject(error)
+        },
+      }
+      deadlines.add(limit)
+      result.then(resolve, reject).finally(() => deadlines.remove(limit))
+    })
+  }
+
+  /** A light message without an asker that could not be handled: nothing will bring it back. */
+  #lost(message: WireMessage, error: unknown): void {
+    this.#host.counters.broadcastFailed++
+    this.#host.emit({ kind: 'broadcast-failed', type: message.type, id: message.id, code: codeOf(error) })
+    this.#host.logger.warn({ err: error, type: message.type, messageId: message.id }, 'a broadcast could not be handled')
+  }
+}

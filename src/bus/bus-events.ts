@@ -1,0 +1,57 @@
+import type { ErrorCode } from '../core/errors.ts'
+
+/** Where a bus is in its life. */
+export type BusState = 'idle' | 'starting' | 'running' | 'draining' | 'stopped'
+
+/** How a bus feels, with every reason that makes it less than `up`. */
+export interface BusHealth {
+  readonly state: 'up' | 'degraded' | 'down'
+  readonly reasons: readonly string[]
+}
+
+/** Everything a bus tells its observers, told apart by `kind`. */
+export type BusEvent =
+  | { readonly kind: 'state-changed'; readonly state: BusState }
+  | { readonly kind: 'health-changed'; readonly health: BusHealth }
+  | { readonly kind: 'delivery-retried'; readonly group: string; readonly type: string; readonly id: string; readonly attempt: number; readonly delayMs: number; readonly code: ErrorCode }
+  | { readonly kind: 'delivery-dead-lettered'; readonly group: string; readonly type: string; readonly id: string; readonly attempts: number; readonly code: ErrorCode }
+  | { readonly kind: 'subscription-halted'; readonly group: string; readonly code: ErrorCode }
+  | { readonly kind: 'handler-late'; readonly group: string; readonly type: string; readonly id: string }
+  | { readonly kind: 'reply-late'; readonly token: string }
+  | { readonly kind: 'request-expired'; readonly type: string; readonly id: string }
+  | { readonly kind: 'broadcast-failed'; readonly type: string; readonly id: string; readonly code: ErrorCode }
+
+/** Counts since the bus was made. */
+export interface BusStats {
+  readonly published: number
+  readonly handled: number
+  readonly retried: number
+  readonly deadLettered: number
+  readonly asked: number
+  readonly answered: number
+  /** Answers that came after the asker had given up; they were dropped. */
+  readonly lateReplies: number
+  /** Requests that were dropped because their deadline had passed before a handler was free. */
+  readonly expiredRequests: number
+  readonly broadcast: number
+  readonly broadcastFailed: number
+}
+
+/** The counters behind `BusStats`. */
+export class BusCounters {
+  published = 0
+  handled = 0
+  retried = 0
+  deadLettered = 0
+  asked = 0
+  answered = 0
+  lateReplies = 0
+  expiredRequests = 0
+  broadcast = 0
+  broadcastFailed = 0
+
+  snapshot(): BusStats {
+    const { published, handled, retried, deadLettered, asked, answered, lateReplies, expiredRequests, broadcast, broadcastFailed } = this
+    return { published, handled, retried, deadLettered, asked, answered, lateReplies, expiredRequests, broadcast, broadcastFailed }
+  }
+}

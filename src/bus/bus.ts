@@ -1,0 +1,603 @@
+import type { CommandContract, Contract, ContractTypes, DataInput, DefinedContract, EventContract, QueryContract, ReplyOutput } from '../contract/contract.ts'
+import { checkedName } from '../contract/names.ts'
+import { type Clock, systemClock } from '../core/clock.ts'
+import { TrunklineError } from '../core/errors.ts'
+import { ASK_TIMEOUT_MS, BODY_BYTES_MAX, DRAIN_TIMEOUT_MS, HANDLER_TIMEOUT_MS, IN_FLIGHT_LIMIT, PUBLISH_TIMEOUT_MS } from '../core/limits.ts'
+import { type Logger, silentLogger } from '../core/logger.ts'
+import { type Random, systemRandom } from '../core/random.ts'
+import { LightRunner, answerMessage } from './answers.ts'
+import type { BatchHandle } from './batch-runner.ts'
+import type { HandlerContext } from './context.ts'
+import { BusCounters, type BusEvent, type BusHealth, type BusState, type BusStats } from './bus-events.ts'
+import { Calls } from './calls.ts'
+import { DeadLetters, deadLetterPlane } from './dead-letters.ts'
+import { DeadlineSweep } from './deadline-sweep.ts'
+import type { AnswerOutcome, DeliveryRunner, HandlerEntry, RunnerHost } from './delivery-runner.ts'
+import { Envelopes } from './envelopes.ts'
+import { type Middleware, type PublishStep, handleChain, publishChain } from './middleware.ts'
+import type {
+  AnswerOptions, AskOptions, BatchGroupOptions, BroadcastOptions, BusDefaults, BusOptions, CallHandler, EventBatchHandler, EventHandler, GroupOptions,
+  HandleOptions, PublishOptions,
+} from './options.ts'
+import type { LightPlane, LightSubscription, Transport, TransportHost, TransportSubscription } from './port.ts'
+import { codeOf, inRange, wholeInRange } from './retry-policy.ts'
+import { ContractRegistry } from './registry.ts'
+import { RuntimeTransport } from './runtime-transport.ts'
+import { currentScope } from './scope.ts'
+import { type AnyHandle, type PlanRequest, type SubscriptionPlan, commandPlan, eventPlan, handlerName, listOf } from './subscriptions.ts'
+import { SuspectGate } from './suspect-gate.ts'
+
+/** A handler as a caller may write it: its parameter is typed by its contract. */
+type TypedHandle = (message: never, context: HandlerContext) => unknown
+
+/** The overloads tied the handler to its contract, whose `decode` makes what it is called with. */
+function erased(handler: TypedHandle): AnyHandle & BatchHandle {
+  return handler as AnyHandle & BatchHandle
+}
+
+/** Requests or broadcasts of one light subscription handled at the same time. */
+const LIGHT_IN_FLIGHT_MAX = 256
+
+/** One light subscription as it was asked for. */
+interface LightPlan {
+  readonly kind: 'broadcast' | 'request'
+  readonly types: readonly string[]
+  readonly entries: ReadonlyMap<string, HandlerEntry>
+  readonly options: { readonly inFlightMax: number; readonly handlerTimeoutMs: number }
+}
+
+/** A durable subscription that runs. */
+interface Running {
+  readonly plan: SubscriptionPlan
+  readonly runner: DeliveryRunner
+  readonly subscription: TransportSubscription
+}
+
+/**
+ * Makes a bus. Nothing is connected before `start`.
+ *
+ * @throws `core.option_invalid` for a service name outside the grammar or a default out of range.
+ */
+export function createBus(options: BusOptions): Bus {
+  return new Bus(options)
+}
+
+/**
+ * One service instance's place on the bus: it publishes, sends and asks, and hands what comes in to the
+ * subscribed handlers. Subscribe first, then `start`, then publish; `stop` loses nothing.
+ */
+export class Bus implements AsyncDisposable {
+  readonly service: { readonly name: string; readonly version: string }
+  /** Id of this running instance. */
+  readonly instance: string
+  /** Dead letters of the transport; every call throws `bus.not_running` or `bus.unsupported` where there are none. */
+  readonly deadLetters: DeadLetters
+  readonly #clock: Clock
+  readonly #random: Random
+  readonly #logger: Logger
+  readonly #defaults: BusDefaults
+  readonly #options: BusOptions
+  readonly #registry = new ContractRegistry()
+  readonly #envelopes: Envelopes
+  readonly #counters = new BusCounters()
+  readonly #deadlines: DeadlineSweep
+  readonly #calls: Calls
+  readonly #transport: RuntimeTransport
+  readonly #lightTransport: RuntimeTransport
+  readonly #middleware: Middleware[] = []
+  readonly #plans = new Map<string, SubscriptionPlan>()
+  readonly #lightPlans: LightPlan[] = []
+  readonly #observers = new Set<(event: BusEvent) => void>()
+  readonly #halted = new Map<string, string>()
+  readonly #running: Running[] = []
+  readonly #lightRunning: { readonly runner: LightRunner; readonly subscription: LightSubscription }[] = []
+  #publishStep: (step: PublishStep) => Promise<void>
+  #host: RunnerHost | undefined
+  #state: BusState = 'idle'
+  /** From the moment the transport is open until it closes: handlers may publish while the bus still starts or drains. */
+  #isOpen = false
+  #lastHealth = ''
+  #starting: Promise<void> | undefined
+  #stopping: Promise<void> | undefined
+
+  constructor(options: BusOptions) {
+    this.#options = options
+    this.service = { name: checkedName('service.name', options.service.name), version: options.service.version ?? '0.0.0' }
+    this.#clock = options.clock ?? systemClock
+    this.#random = options.random ?? systemRandom
+    this.instance = this.#random.id(this.#clock.nowMs())
+    this.#logger = (options.logger ?? silentLogger).child({ service: this.service.name })
+    this.#defaults = checkedDefaults(options.defaults ?? {})
+    this.#envelopes = new Envelopes(this.#clock, this.#random, this.service.name)
+    this.#deadlines = new DeadlineSweep(this.#clock)
+    this.#calls = new Calls({ clock: this.#clock, counters: this.#counters, bodyBytesMax: this.#bodyBytesMax, emit: this.#emit })
+    const watcher = { stateChanged: this.#transportChanged }
+    this.#transport = new RuntimeTransport(options.transport, this.#clock, watcher)
+    this.#lightTransport = options.light === undefined ? this.#transport : new RuntimeTransport(options.light, this.#clock, watcher)
+    this.deadLetters = new DeadLetters(() => {
+      this.#mustRun('deadLetters')
+      return deadLetterPlane(options.transport)
+    })
+    this.#publishStep = this.#hand
+    for (const contract of options.contracts ?? []) this.#registry.add(contract)
+    this.use(...(options.middleware ?? []))
+  }
+
+  /** Where the bus is in its life. */
+  get state(): BusState {
+    return this.#state
+  }
+
+  /** The contracts that the bus knows, by type. */
+  get contracts(): readonly Contract[] {
+    return this.#registry.all()
+  }
+
+  /** Adds middleware, inside what is there already. Only before `start`. @throws `bus.not_running`. */
+  use(...middleware: readonly Middleware[]): this {
+    this.#mustBeIdle('use')
+    this.#middleware.push(...middleware)
+    this.#publishStep = publishChain(this.#middleware, this.#hand)
+    return this
+  }
+
+  /** Tells `observer` everything that happens, until the returned function is called. It must not throw. */
+  observe(observer: (event: BusEvent) => void): () => void {
+    this.#observers.add(observer)
+    return () => {
+      this.#observers.delete(observer)
+    }
+  }
+
+  /**
+   * Subscribes a handler to events. With `group`: a copy to the group, competing consumers inside it, retries,
+   * dead letters. With `broadcast`: every instance, not durable. With `batch`: many messages at once.
+   *
+   * Several calls with one group share its subscription if their options are the same.
+   *
+   * @throws `bus.not_running` after `start`, `bus.subscription_conflict`, `core.option_invalid`,
+   *   `contract.definition_conflict`.
+   */
+  on<const C extends EventContract>(contracts: C | readonly C[], options: BatchGroupOptions, handler: EventBatchHandler<C>): this
+  on<const C extends EventContract>(contracts: C | readonly C[], options: GroupOptions | BroadcastOptions, handler: EventHandler<C>): this
+  on(contracts: EventContract | readonly EventContract[], options: GroupOptions | BatchGroupOptions | BroadcastOptions, handler: TypedHandle): this {
+    this.#mustBeIdle('on')
+    const known = listOf(contracts).map((contract) => this.#registry.add(contract))
+    if ('broadcast' in options) this.#planLight('broadcast', known, options, erased(handler))
+    else this.#plan(eventPlan(this.#request(known), options, erased(handler)))
+    return this
+  }
+
+  /**
+   * Subscribes the handler of a command. All services that handle it share the work.
+   *
+   * @throws as `on` does.
+   */
+  handle<C extends CommandContract>(contract: C, handler: CallHandler<C>): this
+  handle<C extends CommandContract>(contract: C, options: HandleOptions, handler: CallHandler<C>): this
+  handle(contract: CommandContract, ...rest: readonly [TypedHandle] | readonly [HandleOptions, TypedHandle]): this {
+    this.#mustBeIdle('handle')
+    const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest
+    this.#plan(commandPlan(this.#request([this.#registry.add(contract)]), options, erased(handler)))
+    return this
+  }
+
+  /**
+   * Answers a query. All running instances of all services that answer it share the requests.
+   *
+   * @throws as `on` does.
+   */
+  answer<C extends QueryContract>(contract: C, handler: CallHandler<C>): this
+  answer<C extends QueryContract>(contract: C, options: AnswerOptions, handler: CallHandler<C>): this
+  answer(contract: QueryContract, ...rest: readonly [TypedHandle] | readonly [AnswerOptions, TypedHandle]): this {
+    this.#mustBeIdle('answer')
+    const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest
+    const known = this.#registry.add(contract)
+    if (this.#lightPlans.some(({ entries }) => entries.has(known.type) && known.kind === 'query')) {
+      throw new TrunklineError('bus.subscription_conflict', { subscription: known.type, problem: 'the query has two handlers on one bus' })
+    }
+    this.#planLight('request', [known], options, erased(handler))
+    return this
+  }
+
+  #plan(plan: SubscriptionPlan): void {
+    const known = this.#plans.get(plan.group)
+    if (known === undefined) this.#plans.set(plan.group, plan)
+    else known.join(plan)
+  }
+
+  #request(contracts: readonly DefinedContract<string, ContractTypes>[]): PlanRequest {
+    return { service: this.service.name, defaults: this.#defaults, contracts }
+  }
+
+  #planLight(kind: LightPlan['kind'], contracts: readonly DefinedContract<string, ContractTypes>[], options: AnswerOptions, handle: AnyHandle): void {
+    this.#lightPlans.push({
+      kind,
+      types: contracts.map(({ type }) => type),
+      entries: new Map(contracts.map((contract) => [contract.type, { contract, name: handlerName(options, handle, contract.type), handle }])),
+      options: {
+        inFlightMax: wholeInRange('inFlightMax', options.inFlightMax ?? LIGHT_IN_FLIGHT_MAX, 1, IN_FLIGHT_LIMIT),
+        handlerTimeoutMs: inRange('timeoutMs', options.timeoutMs ?? this.#defaults.handlerTimeoutMs ?? HANDLER_TIMEOUT_MS, 1, 86_400_000),
+      },
+    })
+  }
+
+  /**
+   * Connects, checks that the transport can do what was asked for, and starts delivering.
+   *
+   * @throws `bus.unsupported` naming adapter and capability, `bus.connection_lost`, `core.peer_missing`.
+   *   After a failed start everything is closed again and the bus is stopped.
+   */
+  start(): Promise<void> {
+    this.#starting ??= this.#start()
+    return this.#starting
+  }
+
+  async #start(): Promise<void> {
+    this.#mustBeIdle('start')
+    this.#enter('starting')
+    try {
+      this.#checkCapabilities()
+      await this.#open()
+      for (const extension of this.#options.extensions ?? []) await extension.start?.()
+      for (const plan of this.#plans.values()) await this.#subscribe(plan)
+      for (const plan of this.#lightPlans) await this.#subscribeLight(plan)
+    } catch (error) {
+      await this.#close().catch(() => {})
+      this.#enter('stopped')
+      throw error
+    }
+    this.#enter('running')
+    this.#healthChanged()
+  }
+
+  /** Promise 5: what the transport cannot do is refused before anything runs. */
+  #checkCapabilities(): void {
+    const { transport } = this.#options
+    const light = this.#lightTransport.inner
+    const need = (holds: boolean, adapter: Transport, capability: keyof Transport['capabilities'], needed: string): void => {
+      if (holds && !adapter.capabilities[capability]) throw new TrunklineError('bus.unsupported', { adapter: adapter.name, capability, needed })
+    }
+    for (const plan of this.#plans.values()) {
+      const what = `the subscription ${plan.group}`
+      need(true, transport, 'canStore', what)
+      need(plan.order === 'key', transport, 'canOrderByKey', `order by key of ${what}`)
+      need(plan.kind === 'event' && plan.from === 'beginning', transport, 'canReplay', `"from: beginning" of ${what}`)
+      need(plan.policy.attemptsMax > plan.policy.immediateMax + 1, transport, 'canDelayRetry', `delayed retries of ${what}`)
+    }
+    for (const plan of this.#lightPlans) {
+      need(plan.kind === 'broadcast', light, 'canBroadcast', `the broadcast subscription to ${plan.types.join(', ')}`)
+      need(plan.kind === 'request', light, 'canRequest', `answering ${plan.types.join(', ')}`)
+    }
+  }
+
+  async #open(): Promise<void> {
+    for (const transport of this.#transports()) {
+      const logger = this.#logger.child({ adapter: transport.inner.name })
+      const host: Omit<TransportHost, 'report'> = { clock: this.#clock, random: this.#random, logger, service: this.service.name, instance: this.instance }
+      await transport.open(host)
+    }
+    this.#lightTransport.inner.light?.onReply(this.#calls.onReply)
+    this.#isOpen = true
+  }
+
+  #transports(): readonly RuntimeTransport[] {
+    return this.#transport === this.#lightTransport ? [this.#transport] : [this.#transport, this.#lightTransport]
+  }
+
+  async #subscribe(plan: SubscriptionPlan): Promise<void> {
+    const runner = plan.runner(this.#runnerHost())
+    const subscription = await this.#transport.subscribe(plan.subscription(), runner.take)
+    this.#running.push({ plan, runner, subscription })
+  }
+
+  async #subscribeLight(plan: LightPlan): Promise<void> {
+    const light = this.#light(plan.kind === 'request' ? 'canRequest' : 'canBroadcast', plan.types.join(', '))
+    const runner = new LightRunner(this.#runnerHost(), plan.entries, plan.options, this.#reply)
+    const [type] = plan.types
+    const subscription = plan.kind === 'request' && type !== undefined ? await light.onRequest(type, runner.take) : await light.onBroadcast(plan.types, runner.take)
+    this.#lightRunning.push({ runner, subscription })
+  }
+
+  #runnerHost(): RunnerHost {
+    this.#host ??= {
+      clock: this.#clock,
+      random: this.#random,
+      logger: this.#logger,
+      service: this.service.name,
+      instance: this.instance,
+      bodyBytesMax: this.#bodyBytesMax,
+      suspects: new SuspectGate(),
+      deadlines: this.#deadlines,
+      counters: this.#counters,
+      emit: this.#emit,
+      around: handleChain(this.#middleware),
+      answer: (wire, contract, outcome) => (wire.replyTo === undefined ? Promise.resolve() : this.#reply(wire.replyTo, contract, outcome)),
+      halt: this.#halt,
+    }
+    return this.#host
+  }
+
+  /** Sends an answer; the asker may be gone, which is the asker's loss and nobody's error. */
+  readonly #reply = async (replyTo: string, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome): Promise<void> => {
+    try {
+      await this.#lightTransport.inner.light?.reply(replyTo, answerMessage(this.#envelopes, contract, outcome))
+    } catch (error) {
+      this.#logger.warn({ err: error, type: contract.type }, 'an answer could not be sent; the asker will time out')
+    }
+  }
+
+  /**
+   * Publishes an event and resolves when it is durably stored.
+   *
+   * @throws `contract.payload_invalid` and the other `contract.*` codes before anything is sent,
+   *   `bus.publish_timeout` when storage was not confirmed in time (the outcome is unknown: publish again
+   *   with the same `id`), `bus.publish_refused`, `bus.overloaded`, `bus.not_running`.
+   */
+  publish<C extends EventContract>(contract: C, data: DataInput<C>, options?: PublishOptions): Promise<void> {
+    return this.#store('event', contract, data, options)
+  }
+
+  /** Sends a command to the one group that handles it, now or later; resolves when it is durably stored. @throws as `publish` does. */
+  send<C extends CommandContract>(contract: C, data: DataInput<C>, options?: PublishOptions): Promise<void> {
+    return this.#store('command', contract, data, options)
+  }
+
+  /**
+   * Hands an event to every broadcast subscription that is connected now. Nothing is stored and nothing is
+   * confirmed; it resolves when the link has it.
+   */
+  broadcast<C extends EventContract>(contract: C, data: DataInput<C>, options?: PublishOptions): Promise<void> {
+    try {
+      this.#mustRun('broadcast')
+      this.#light('canBroadcast', contract.type)
+      const known = this.#registry.add(contract)
+      const message = this.#envelopes.make(known, known.encode(data, this.#bodyBytesMax), options, { deadlineAtMs: options?.deadlineAtMs ?? currentScope()?.deadlineAtMs })
+      return this.#publishStep({ contract, plane: 'light', message })
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /**
+   * Asks and resolves with the answer: a query of one running instance, or a command with its outcome.
+   *
+   * A command that is asked is stored durably like one that is sent; only its answer is not. When the ask
+   * times out the command is still handled.
+   *
+   * @throws `bus.ask_timeout`, `bus.ask_cancelled`, `bus.no_responder`, `bus.answer_failed`, a declared error
+   *   (see `contract.errorIn`), `contract.*` for data that does not fit, `bus.unsupported`, `bus.not_running`.
+   */
+  ask<C extends QueryContract | CommandContract>(contract: C, data: DataInput<C>, options: AskOptions = {}): Promise<ReplyOutput<C>> {
+    // The reply was validated by the schema that the type comes from.
+    return this.#ask(contract, data, options)
+  }
+
+  #ask(contract: Contract, data: unknown, options: AskOptions): Promise<unknown> {
+    try {
+      this.#mustRun('ask')
+      const light = this.#light('canRequest', contract.type)
+      const known = this.#registry.add(contract)
+      const encoded = known.encode(data, this.#bodyBytesMax)
+      const nowMs = this.#clock.nowMs()
+      const wantedMs = inRange('timeoutMs', options.timeoutMs ?? this.#defaults.askTimeoutMs ?? ASK_TIMEOUT_MS, 1, 86_400_000)
+      const deadlineAtMs = Math.min(nowMs + wantedMs, currentScope()?.deadlineAtMs ?? Infinity)
+      const timeoutMs = deadlineAtMs - nowMs
+      if (timeoutMs <= 0) throw new TrunklineError('bus.ask_timeout', { type: contract.type, timeoutMs: 0 })
+      this.#counters.asked++
+      return this.#calls.open(known, { timeoutMs, signal: options.signal }, (token) => {
+        if (known.kind === 'query') {
+          const message = this.#envelopes.make(known, encoded, options, { deadlineAtMs })
+          return this.#publishStep({ contract, plane: 'light', message, token })
+        }
+        const message = this.#envelopes.make(known, encoded, options, { deadlineAtMs, replyTo: light.replyAddress(token) })
+        return this.#publishStep({ contract, plane: 'durable', message })
+      })
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  #store(kind: 'event' | 'command', contract: Contract, data: unknown, options: PublishOptions | undefined): Promise<void> {
+    try {
+      this.#mustRun(kind === 'event' ? 'publish' : 'send')
+      const known = this.#registry.add(contract)
+      if (known.kind !== kind) throw new TrunklineError('contract.definition_invalid', { type: known.type, problem: `it is a ${known.kind}, not a ${kind}` })
+      const encoded = known.encode(data, this.#bodyBytesMax)
+      const deadlineAtMs = options?.deadlineAtMs ?? currentScope()?.deadlineAtMs
+      const message = this.#envelopes.make(known, encoded, options, deadlineAtMs === undefined ? undefined : { deadlineAtMs })
+      if (options?.timeoutMs === undefined) return this.#publishStep({ contract, plane: 'durable', message })
+      inRange('timeoutMs', options.timeoutMs, 1, 86_400_000)
+      return this.#within(this.#publishStep({ contract, plane: 'durable', message }), message, options.timeoutMs)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /** A shorter limit than the transport's own for one publish. */
+  #within(stored: Promise<void>, message: { readonly type: string; readonly id: string }, timeoutMs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const limit = {
+        expiresAtMs: this.#clock.monotonicMs() + timeoutMs,
+        expire: (): void => reject(new TrunklineError('bus.publish_timeout', { type: message.type, id: message.id, timeoutMs })),
+      }
+      this.#deadlines.add(limit)
+      stored.then(resolve, reject).finally(() => this.#deadlines.remove(limit))
+    })
+  }
+
+  /** The last step of every publish, inside all middleware. */
+  readonly #hand = (step: PublishStep, message: PublishStep['message'] = step.message): Promise<void> => {
+    const { contract, plane } = step
+    if (plane === 'durable') {
+      const kind = contract.kind === 'event' ? 'event' : 'command'
+      const stored = this.#transport.publish({ kind, message }, this.#defaults.publishTimeoutMs ?? PUBLISH_TIMEOUT_MS)
+      this.#counters.published++
+      return stored
+    }
+    const light = this.#light(contract.kind === 'event' ? 'canBroadcast' : 'canRequest', contract.type)
+    if (contract.kind === 'event') return light.broadcast(message)
+    return light.request(message, step.token ?? '')
+  }
+
+  #light(capability: 'canBroadcast' | 'canRequest', needed: string): LightPlane {
+    const { inner } = this.#lightTransport
+    if (inner.light !== undefined && inner.capabilities[capability]) return inner.light
+    throw new TrunklineError('bus.unsupported', { adapter: inner.name, capability, needed })
+  }
+
+  /** How the bus feels. `up` only while it runs, its links are up and no subscription is halted. */
+  health(): BusHealth {
+    const reasons: string[] = []
+    let state: BusHealth['state'] = 'up'
+    const worsen = (to: BusHealth['state'], reason: string): void => {
+      reasons.push(reason)
+      if (state !== 'down') state = to
+      if (to === 'down') state = 'down'
+    }
+    if (this.#state !== 'running') worsen('down', `the bus is ${this.#state}`)
+    for (const transport of this.#transports()) {
+      const link = transport.state
+      if (link.state !== 'up') worsen(link.state, `${transport.inner.name} is ${link.state}: ${link.reason}`)
+    }
+    for (const [group, reason] of this.#halted) worsen('down', `the subscription ${group} is halted: ${reason}`)
+    for (const extension of this.#options.extensions ?? []) {
+      const part = extension.health?.()
+      if (part !== undefined && part.state !== 'up') worsen(part.state, `${extension.name}: ${part.reasons.join('; ')}`)
+    }
+    return { state, reasons }
+  }
+
+  /** Counts since the bus was made. */
+  stats(): BusStats {
+    return this.#counters.snapshot()
+  }
+
+  /** Lets a subscription go on that was halted by an error of disposition `stop`. */
+  async resume(group: string): Promise<void> {
+    const running = this.#running.find(({ plan }) => plan.group === group || plan.group === `${this.service.name}.${group}`)
+    if (running === undefined || !this.#halted.delete(running.plan.group)) return
+    await running.subscription.resume()
+    this.#healthChanged()
+  }
+
+  /**
+   * Stops without losing anything: says so, takes no more, lets handlers finish (they can still publish and
+   * ask), flushes publishes, closes. What is not finished after `drainTimeoutMs` is left to other instances.
+   */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop()
+    return this.#stopping
+  }
+
+  async #stop(): Promise<void> {
+    await this.#starting?.catch(() => {})
+    if (this.#state === 'stopped') return
+    if (this.#state === 'idle') {
+      this.#enter('stopped')
+      return
+    }
+    this.#enter('draining')
+    const timeoutMs = this.#defaults.drainTimeoutMs ?? DRAIN_TIMEOUT_MS
+    const isDrained = await this.#bounded(this.#drain(), timeoutMs)
+    if (!isDrained) {
+      const error = new TrunklineError('bus.not_running', { operation: 'handle', state: 'draining' })
+      for (const { runner } of this.#running) runner.abort(error)
+      this.#logger.warn({ timeoutMs }, 'not everything could be finished in time; it will be redelivered')
+    }
+    this.#calls.close()
+    await this.#close()
+    this.#enter('stopped')
+  }
+
+  async #drain(): Promise<void> {
+    for (const extension of this.#options.extensions ?? []) await extension.drain?.()
+    await Promise.all([...this.#running.map(({ subscription }) => subscription.pause()), ...this.#lightRunning.map(({ subscription }) => subscription.close())])
+    await Promise.all([...this.#running.map(({ runner }) => runner.drain()), ...this.#lightRunning.map(({ runner }) => runner.drain())])
+    for (const extension of this.#options.extensions ?? []) await extension.stop?.()
+    while (this.#transport.pendingCount > 0) await new Promise<void>((resolve) => this.#clock.setTimer(5, resolve))
+  }
+
+  /** True where `work` ended in time. */
+  #bounded(work: Promise<void>, timeoutMs: number): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      const timer = this.#clock.setTimer(timeoutMs, () => resolve(false))
+      work.then(() => resolve(true), reject).finally(() => timer.cancel())
+    })
+  }
+
+  async #close(): Promise<void> {
+    this.#isOpen = false
+    await Promise.allSettled([...this.#running.map(({ subscription }) => subscription.close()), ...this.#lightRunning.map(({ subscription }) => subscription.close())])
+    await Promise.all(this.#transports().map((transport) => transport.close()))
+    this.#deadlines.close()
+  }
+
+  /** The same as `stop`, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+  }
+
+  get #bodyBytesMax(): number {
+    return this.#defaults.bodyBytesMax ?? BODY_BYTES_MAX
+  }
+
+  readonly #halt = (group: string, error: unknown): void => {
+    const running = this.#running.find(({ plan }) => plan.group === group)
+    const code = codeOf(error)
+    this.#logger.error({ err: error, group }, 'the subscription is halted: no redelivery can succeed until code or configuration changes')
+    if (this.#halted.has(group)) return
+    this.#halted.set(group, code)
+    this.#emit({ kind: 'subscription-halted', group, code })
+    this.#healthChanged()
+    running?.subscription.pause().catch((cause: unknown) => this.#logger.warn({ err: cause, group }, 'the subscription could not be paused'))
+  }
+
+  readonly #transportChanged = (transport: Transport, state: string, reason: string): void => {
+    this.#logger[state === 'up' ? 'info' : 'warn']({ adapter: transport.name, state, reason }, 'the link changed')
+    this.#healthChanged()
+  }
+
+  #healthChanged(): void {
+    const health = this.health()
+    const text = JSON.stringify(health)
+    if (text === this.#lastHealth) return
+    this.#lastHealth = text
+    this.#emit({ kind: 'health-changed', health })
+  }
+
+  #enter(state: BusState): void {
+    this.#state = state
+    this.#emit({ kind: 'state-changed', state })
+    if (state !== 'starting') this.#healthChanged()
+  }
+
+  readonly #emit = (event: BusEvent): void => {
+    for (const observer of this.#observers) {
+      try {
+        observer(event)
+      } catch (error) {
+        this.#logger.error({ err: error }, 'an observer of the bus threw')
+      }
+    }
+  }
+
+  #mustRun(operation: string): void {
+    if (this.#isOpen) return
+    throw new TrunklineError('bus.not_running', { operation, state: this.#state })
+  }
+
+  #mustBeIdle(operation: string): void {
+    if (this.#state !== 'idle') throw new TrunklineError('bus.not_running', { operation: `${operation} (only before start)`, state: this.#state })
+  }
+}
+
+function checkedDefaults(defaults: BusDefaults): BusDefaults {
+  const limits: readonly (readonly [keyof BusDefaults, number])[] = [
+    ['handlerTimeoutMs', 86_400_000], ['publishTimeoutMs', 86_400_000], ['askTimeoutMs', 86_400_000], ['drainTimeoutMs', 3_600_000],
+  ]
+  for (const [name, max] of limits) if (defaults[name] !== undefined) inRange(`defaults.${name}`, defaults[name], 1, max)
+  if (defaults.inFlightMax !== undefined) wholeInRange('defaults.inFlightMax', defaults.inFlightMax, 1, IN_FLIGHT_LIMIT)
+  if (defaults.bodyBytesMax !== undefined) wholeInRange('defaults.bodyBytesMax', defaults.bodyBytesMax, 2, 16_777_216)
+  return defaults
+}

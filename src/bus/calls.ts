@@ -1,0 +1,182 @@
+import type { ContractTypes, DefinedContract } from '../contract/contract.ts'
+import { decodeBody } from '../contract/body.ts'
+import type { Clock } from '../core/clock.ts'
+import type { WireMessage } from '../core/envelope.ts'
+import { TrunklineError, escapeControls, isTrunklineError } from '../core/errors.ts'
+import { ASK_PENDING_MAX, ERROR_TEXT_MAX } from '../core/limits.ts'
+import type { BusCounters, BusEvent } from './bus-events.ts'
+import { DeadlineSweep, type Expiring } from './deadline-sweep.ts'
+import type { LightReply } from './port.ts'
+
+/** Prefix of the outcome attribute of a declared error. */
+export const DECLARED_OUTCOME = 'error.'
+
+/** What the calls of one bus need from it. */
+export interface CallsHost {
+  readonly clock: Clock
+  readonly counters: BusCounters
+  readonly bodyBytesMax: number
+  readonly emit: (event: BusEvent) => void
+}
+
+/** One ask that waits for its answer. */
+class PendingCall implements Expiring {
+  readonly expiresAtMs: number
+  readonly contract: DefinedContract<string, ContractTypes>
+  readonly token: string
+  readonly resolve: (value: unknown) => void
+  readonly #reject: (error: unknown) => void
+  readonly #forget: (call: PendingCall) => void
+  readonly #timeoutMs: number
+  readonly #signal: AbortSignal | undefined
+
+  constructor(contract: DefinedContract<string, ContractTypes>, token: string, limits: CallLimits, settle: CallSettle) {
+    this.contract = contract
+    this.token = token
+    this.#timeoutMs = limits.timeoutMs
+    this.#signal = limits.signal
+    this.expiresAtMs = limits.nowMs + limits.timeoutMs
+    this.resolve = settle.resolve
+    this.#reject = settle.reject
+    this.#forget = settle.forget
+    limits.signal?.addEventListener('abort', this.#cancelled)
+  }
+
+  reject(error: unknown): void {
+    this.release()
+    this.#reject(error)
+  }
+
+  expire(): void {
+    this.#forget(this)
+    this.reject(new TrunklineError('bus.ask_timeout', { type: this.contract.type, timeoutMs: this.#timeoutMs }))
+  }
+
+  /** Lets go of the caller's signal. */
+  release(): void {
+    this.#signal?.removeEventListener('abort', this.#cancelled)
+  }
+
+  readonly #cancelled = (): void => {
+    this.#forget(this)
+    this.reject(new TrunklineError('bus.ask_cancelled', { type: this.contract.type }, { cause: this.#signal?.reason }))
+  }
+}
+
+interface CallLimits {
+  readonly timeoutMs: number
+  readonly nowMs: number
+  readonly signal: AbortSignal | undefined
+}
+
+interface CallSettle {
+  readonly resolve: (value: unknown) => void
+  readonly reject: (error: unknown) => void
+  readonly forget: (call: PendingCall) => void
+}
+
+/**
+ * Matches answers to questions: one map and one timer for all asks of a bus. Answers that come after
+ * their ask has ended are dropped and counted.
+ */
+export class Calls {
+  readonly #host: CallsHost
+  readonly #pending = new Map<string, PendingCall>()
+  readonly #sweep: DeadlineSweep
+  #counter = 0
+
+  constructor(host: CallsHost) {
+    this.#host = host
+    this.#sweep = new DeadlineSweep(host.clock)
+  }
+
+  /** Asks that wait. */
+  get size(): number {
+    return this.#pending.size
+  }
+
+  /**
+   * Opens a call, sends it with `send` and resolves with the decoded answer.
+   *
+   * @throws `bus.ask_timeout`, `bus.ask_cancelled`, `bus.no_responder`, `bus.answer_failed`,
+   *   `contract.declared_error`, `contract.payload_invalid` for an answer that does not fit,
+   *   `bus.overloaded`, and whatever `send` rejects with.
+   */
+  open(contract: DefinedContract<string, ContractTypes>, limits: { readonly timeoutMs: number; readonly signal: AbortSignal | undefined }, send: (token: string) => Promise<void>): Promise<unknown> {
+    if (limits.signal?.aborted) return Promise.reject(new TrunklineError('bus.ask_cancelled', { type: contract.type }, { cause: limits.signal.reason }))
+    if (this.#pending.size >= ASK_PENDING_MAX) return Promise.reject(new TrunklineError('bus.overloaded', { what: 'asks that wait for an answer', limit: ASK_PENDING_MAX }))
+    return new Promise((resolve, reject) => {
+      const token = (++this.#counter).toString(36)
+      const call = new PendingCall(contract, token, { ...limits, nowMs: this.#host.clock.monotonicMs() }, { resolve, reject, forget: this.#forget })
+      this.#pending.set(token, call)
+      this.#sweep.add(call)
+      send(token).catch((error: unknown) => {
+        if (this.#pending.get(token) !== call) return
+        this.#forget(call)
+        call.reject(error)
+      })
+    })
+  }
+
+  readonly #forget = (call: PendingCall): void => {
+    this.#pending.delete(call.token)
+    this.#sweep.remove(call)
+  }
+
+  /** The sink for everything that comes back. */
+  readonly onReply = (token: string, reply: LightReply): void => {
+    const call = this.#pending.get(token)
+    if (call === undefined) {
+      if (reply.kind === 'no-responder') return
+      this.#host.counters.lateReplies++
+      this.#host.emit({ kind: 'reply-late', token: escapeControls(token.slice(0, 40)) })
+      return
+    }
+    this.#forget(call)
+    if (reply.kind === 'no-responder') {
+      call.reject(new TrunklineError('bus.no_responder', { type: call.contract.type }))
+      return
+    }
+    try {
+      const value = this.#read(call.contract, reply.message)
+      call.release()
+      call.resolve(value)
+    } catch (error) {
+      call.reject(error)
+    }
+  }
+
+  #read(contract: DefinedContract<string, ContractTypes>, message: WireMessage): unknown {
+    if (message.defect !== undefined) throw new TrunklineError('contract.message_foreign', { problem: message.defect })
+    const outcome = message.outcome ?? 'ok'
+    if (outcome === 'ok') return contract.decodeReply(message.body, this.#host.bodyBytesMax)
+    const data = decodeBody(contract.type, message.body, this.#host.bodyBytesMax)
+    const name = outcome.startsWith(DECLARED_OUTCOME) ? outcome.slice(DECLARED_OUTCOME.length) : undefined
+    if (name !== undefined && contract.declaresError(name)) throw contract.error(name, data)
+    throw failedAnswer(contract.type, data)
+  }
+
+  /** Gives up every ask: the bus has stopped. */
+  close(): void {
+    for (const call of this.#pending.values()) {
+      call.reject(new TrunklineError('bus.ask_cancelled', { type: call.contract.type }))
+    }
+    this.#pending.clear()
+    this.#sweep.close()
+  }
+}
+
+function failedAnswer(type: string, data: unknown): TrunklineError {
+  const field = (name: string): string => {
+    const value: unknown = typeof data === 'object' && data !== null ? Reflect.get(data, name) : undefined
+    return typeof value === 'string' ? escapeControls(value).slice(0, ERROR_TEXT_MAX) : ''
+  }
+  return new TrunklineError('bus.answer_failed', { type, code: field('code'), problem: field('problem') })
+}
+
+/** Code and text of an error as an answer carries it. The text may come from a handler; it is capped. */
+export function failureOf(error: unknown): { readonly code: string; readonly problem: string } {
+  const code = isTrunklineError(error) ? error.code : 'bus.handler_failed'
+  const text = error instanceof Error ? error.message : String(error)
+  return { code, problem: escapeControls(text).slice(0, ERROR_TEXT_MAX).toWellFormed() }
+}

@@ -1,0 +1,337 @@
+import type { ContractTypes, DefinedContract } from '../contract/contract.ts'
+import { instantMs, instantText, type Clock } from '../core/clock.ts'
+import type { Message, WireMessage } from '../core/envelope.ts'
+import { TrunklineError, isTrunklineError } from '../core/errors.ts'
+import { HOPS_MAX } from '../core/limits.ts'
+import type { Logger } from '../core/logger.ts'
+import type { Random } from '../core/random.ts'
+import type { BusCounters, BusEvent } from './bus-events.ts'
+import { type HandlerContext, LazyContext } from './context.ts'
+import { deadLetterOf } from './dead-letter-of.ts'
+import type { DeadlineSweep, Expiring } from './deadline-sweep.ts'
+import { messageOf, scopeOf } from './envelopes.ts'
+import type { HandleStep } from './middleware.ts'
+import type { Delivery } from './port.ts'
+import { type DecideRetry, type Decision, type RetryPolicy, codeOf, decideRetry, dispositionOf } from './retry-policy.ts'
+import { type Scope, runInScope } from './scope.ts'
+import type { SuspectGate } from './suspect-gate.ts'
+
+/** A user's handler with its contract. */
+export interface HandlerEntry {
+  readonly contract: DefinedContract<string, ContractTypes>
+  /** For people: in logs and dead letters. */
+  readonly name: string
+  readonly handle: (message: Message, context: HandlerContext) => unknown
+}
+
+/** How one subscription handles what it gets. */
+export interface RunnerOptions {
+  readonly group: string
+  readonly inFlightMax: number
+  readonly handlerTimeoutMs: number
+  readonly policy: RetryPolicy
+  readonly decide: DecideRetry | undefined
+  readonly entries: ReadonlyMap<string, HandlerEntry>
+}
+
+/** What the runners of one bus share. */
+export interface RunnerHost {
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+  readonly service: string
+  readonly instance: string
+  readonly bodyBytesMax: number
+  readonly suspects: SuspectGate
+  readonly deadlines: DeadlineSweep
+  readonly counters: BusCounters
+  readonly emit: (event: BusEvent) => void
+  readonly around: (step: HandleStep, handler: () => unknown) => unknown
+  /** Answers an asked command; resolves in any case. */
+  readonly answer: (wire: WireMessage, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome) => Promise<void>
+  /** The subscription cannot go on; the bus pauses it and shows it in its health. */
+  readonly halt: (group: string, error: unknown) => void
+}
+
+/** What an asker gets to know. */
+export type AnswerOutcome = { readonly kind: 'value'; readonly value: unknown } | { readonly kind: 'error'; readonly error: unknown }
+
+/** A delivery that passed every check and waits for its handler. */
+export interface Prepared {
+  readonly delivery: Delivery
+  readonly entry: HandlerEntry
+  readonly attempt: number
+  readonly message: Message
+  readonly scope: Scope
+  readonly context: LazyContext
+}
+
+/**
+ * Takes the deliveries of one subscription from an adapter and settles each one: checks, handler
+ * with time limit, retry policy, dead letter. At most `inFlightMax` handlers run at the same time;
+ * what the adapter hands over beyond that waits here, bounded by the adapter's prefetch.
+ */
+export class DeliveryRunner {
+  readonly options: RunnerOptions
+  protected readonly host: RunnerHost
+  readonly #waiting: Delivery[] = []
+  #inFlight = 0
+  #isStopping = false
+  readonly #idle: (() => void)[] = []
+  readonly #running = new Set<LazyContext>()
+
+  constructor(options: RunnerOptions, host: RunnerHost) {
+    this.options = options
+    this.host = host
+  }
+
+  /** Deliveries being handled now. */
+  get inFlight(): number {
+    return this.#inFlight
+  }
+
+  /** The sink given to the adapter. */
+  readonly take = (delivery: Delivery): void => {
+    if (this.#isStopping) {
+      this.#quietly(delivery.release())
+      return
+    }
+    this.#waiting.push(delivery)
+    this.pump()
+  }
+
+  /** Takes no more; gives back what has not begun; resolves when every handler has ended and was settled. */
+  async drain(): Promise<void> {
+    this.#isStopping = true
+    for (const delivery of this.#waiting.splice(0)) this.#quietly(delivery.release())
+    this.flush()
+    if (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
+  }
+
+  /** Tells the handlers that still run to stop. */
+  abort(reason: unknown): void {
+    for (const context of this.#running) context.abort(reason)
+  }
+
+  /** Room for more handlers. */
+  protected get hasRoom(): boolean {
+    return this.#inFlight < this.options.inFlightMax
+  }
+
+  /** Runs what was prepared; a batching runner collects instead. */
+  protected perform(prepared: Prepared): Promise<void> {
+    return this.performOne(prepared, prepared.entry.handle)
+  }
+
+  /** Runs what a batching runner holds back. */
+  protected flush(): void {}
+
+  protected pump(): void {
+    while (this.hasRoom) {
+      const delivery = this.#waiting.shift()
+      if (delivery === undefined) return
+      this.#inFlight++
+      this.#run(delivery).then(this.#ended, this.#broke)
+    }
+  }
+
+  readonly #ended = (): void => {
+    this.#inFlight--
+    if (this.#inFlight === 0) for (const resolve of this.#idle.splice(0)) resolve()
+    if (this.#waiting.length > 0) this.pump()
+  }
+
+  readonly #broke = (error: unknown): void => {
+    this.host.logger.error({ err: error, group: this.options.group }, 'a delivery could not be settled; it will come again')
+    this.#ended()
+  }
+
+  async #run(delivery: Delivery): Promise<void> {
+    if (!delivery.isSuspect) {
+      const prepared = this.#prepare(delivery, delivery.attempt)
+      await (prepared instanceof Promise ? prepared : this.perform(prepared))
+      return
+    }
+    await this.host.suspects.enter()
+    try {
+      if (this.#isStopping) await delivery.release()
+      else await this.#runSuspect(delivery)
+    } finally {
+      this.host.suspects.leave()
+    }
+  }
+
+  async #runSuspect(delivery: Delivery): Promise<void> {
+    const { attemptsMax } = this.options.policy
+    if (delivery.attempt > attemptsMax) {
+      await this.#giveUp(delivery, this.#exhausted(delivery), delivery.attempt - 1)
+      return
+    }
+    const attempt = await delivery.begin()
+    const prepared = this.#prepare(delivery, attempt)
+    await (prepared instanceof Promise ? prepared : this.performOne(prepared, prepared.entry.handle))
+  }
+
+  #exhausted(delivery: Delivery): TrunklineError {
+    const attempts = delivery.attempt - 1
+    return new TrunklineError('bus.attempts_exhausted', {
+      type: delivery.message.type,
+      group: this.options.group,
+      attempts,
+      problem: 'the last attempt never ended: its process died, hung or lost its link while the handler ran',
+    })
+  }
+
+  /** Checks everything that can be known before the handler runs; what fails is settled at once. */
+  #prepare(delivery: Delivery, attempt: number): Prepared | Promise<void> {
+    const wire = delivery.message
+    try {
+      if (wire.defect !== undefined) throw new TrunklineError('contract.message_foreign', { problem: wire.defect })
+      const entry = this.options.entries.get(wire.type)
+      if (entry === undefined) throw new TrunklineError('bus.type_unhandled', { type: wire.type.slice(0, 200), group: this.options.group })
+      if (wire.hops > HOPS_MAX) throw new TrunklineError('bus.hops_exceeded', { type: wire.type, hops: `${wire.hops}`, hopsMax: HOPS_MAX })
+      const deadlineAtMs = instantMs(wire.deadline)
+      if (deadlineAtMs !== undefined && deadlineAtMs < this.host.clock.nowMs()) {
+        throw new TrunklineError('bus.deadline_passed', { type: wire.type, deadline: instantText(deadlineAtMs) })
+      }
+      const data = entry.contract.decode(wire.version, wire.body, this.host.bodyBytesMax)
+      const scope = scopeOf(wire)
+      const context = new LazyContext({
+        wire,
+        attempt,
+        attemptsMax: this.options.policy.attemptsMax,
+        group: this.options.group,
+        isRedriven: delivery.isRedriven,
+        deadlineAtMs,
+        logger: this.host.logger,
+        correlationId: scope.correlationId,
+      })
+      return { delivery, entry, attempt, message: messageOf(wire, data, scope), scope, context }
+    } catch (error) {
+      return this.fail(delivery, attempt, error)
+    }
+  }
+
+  /** Runs one handler and settles its delivery. */
+  protected async performOne(prepared: Prepared, handle: HandlerEntry['handle']): Promise<void> {
+    const { delivery, entry, attempt } = prepared
+    let value: unknown
+    try {
+      value = await this.callHandler(prepared, () => handle(prepared.message, prepared.context))
+    } catch (error) {
+      await this.#failed(delivery, attempt, error, entry)
+      return
+    }
+    await this.succeed(delivery, entry, { kind: 'value', value })
+  }
+
+  protected async succeed(delivery: Delivery, entry: HandlerEntry, outcome: AnswerOutcome): Promise<void> {
+    this.host.counters.handled++
+    // Before the ack: a death in between repeats the command and its answer, and loses neither.
+    if (delivery.message.replyTo !== undefined) await this.host.answer(delivery.message, entry.contract, outcome)
+    await delivery.ack()
+  }
+
+  /** Calls a handler inside its scope, with its time limit; a synchronous one costs no timer. */
+  protected callHandler(prepared: Prepared, handler: () => unknown): Promise<unknown> {
+    const { context, entry, message, scope } = prepared
+    let result: unknown
+    this.#running.add(context)
+    try {
+      result = runInScope(scope, () => this.host.around({ contract: entry.contract, message, context }, handler))
+    } catch (error) {
+      this.#running.delete(context)
+      return Promise.reject(error)
+    }
+    if (!isThenable(result)) {
+      this.#running.delete(context)
+      return Promise.resolve(result)
+    }
+    return this.#limited(prepared, result)
+  }
+
+  #limited(prepared: Prepared, result: PromiseLike<unknown>): Promise<unknown> {
+    const { context, message } = prepared
+    const { deadlines, clock } = this.host
+    const timeoutMs = this.options.handlerTimeoutMs
+    return new Promise((resolve, reject) => {
+      let isLate = false
+      const limit: Expiring = {
+        expiresAtMs: clock.monotonicMs() + timeoutMs,
+        expire: () => {
+          isLate = true
+          const error = new TrunklineError('bus.handler_timeout', { type: message.type, group: this.options.group, timeoutMs })
+          context.abort(error)
+          reject(error)
+        },
+      }
+      const end = (): void => {
+        this.#running.delete(context)
+        if (isLate) this.host.emit({ kind: 'handler-late', group: this.options.group, type: message.type, id: message.id })
+        else deadlines.remove(limit)
+      }
+      deadlines.add(limit)
+      result.then(
+        (value) => {
+          end()
+          resolve(value)
+        },
+        (error: unknown) => {
+          end()
+          reject(error)
+        },
+      )
+    })
+  }
+
+  /** Applies the retry policy to a failed attempt. */
+  protected fail(delivery: Delivery, attempt: number, error: unknown): Promise<void> {
+    return this.#failed(delivery, attempt, error, this.options.entries.get(delivery.message.type))
+  }
+
+  async #failed(delivery: Delivery, attempt: number, error: unknown, entry: HandlerEntry | undefined): Promise<void> {
+    const { message } = delivery
+    if (message.replyTo !== undefined && entry !== undefined && isDeclared(error, entry)) {
+      // A declared error is an answer: the command was handled and its outcome is a refusal.
+      await this.succeed(delivery, entry, { kind: 'error', error })
+      return
+    }
+    const decision = this.#decide(delivery, attempt, error)
+    if (decision.kind === 'retry') {
+      this.host.counters.retried++
+      this.host.emit({ kind: 'delivery-retried', group: this.options.group, type: message.type, id: message.id, attempt, delayMs: decision.delayMs, code: codeOf(error) })
+      await delivery.retry(decision.delayMs)
+    } else if (decision.kind === 'stop') {
+      this.host.halt(this.options.group, error)
+      await delivery.release()
+    } else await this.#giveUp(delivery, error, attempt, entry)
+  }
+
+  #decide(delivery: Delivery, attempt: number, error: unknown): Decision {
+    const { policy, decide, group } = this.options
+    const failure = { error, disposition: dispositionOf(error), attempt, attemptsMax: policy.attemptsMax, type: delivery.message.type, group }
+    return decideRetry(failure, policy, decide, this.host.random)
+  }
+
+  async #giveUp(delivery: Delivery, error: unknown, attempts: number, entry?: HandlerEntry): Promise<void> {
+    const { message } = delivery
+    const { service, instance, clock, counters, emit, answer } = this.host
+    const record = deadLetterOf(error, { attempts, handler: entry?.name ?? '', service, instance, nowMs: clock.nowMs() })
+    await delivery.deadLetter(record)
+    counters.deadLettered++
+    emit({ kind: 'delivery-dead-lettered', group: this.options.group, type: message.type, id: message.id, attempts, code: codeOf(error) })
+    if (message.replyTo !== undefined && entry !== undefined) await answer(message, entry.contract, { kind: 'error', error })
+  }
+
+  #quietly(promise: Promise<unknown>): void {
+    promise.catch((error: unknown) => this.host.logger.warn({ err: error, group: this.options.group }, 'a delivery could not be given back; it will come again'))
+  }
+}
+
+function isDeclared(error: unknown, entry: HandlerEntry): boolean {
+  return isTrunklineError(error, 'contract.declared_error') && error.details.type === entry.contract.type && entry.contract.declaresError(error.details.name)
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
+}

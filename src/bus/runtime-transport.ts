@@ -1,0 +1,132 @@
+import type { Clock } from '../core/clock.ts'
+import { TrunklineError, errorText, isTrunklineError } from '../core/errors.ts'
+import { PUBLISH_PENDING_MAX } from '../core/limits.ts'
+import { DeadlineSweep, type Expiring } from './deadline-sweep.ts'
+import type { DeliverySink, Outbound, Subscription, Transport, TransportHost, TransportState, TransportSubscription } from './port.ts'
+
+/** A publish that waits for its confirm. */
+class PendingPublish implements Expiring {
+  readonly expiresAtMs: number
+  readonly controller = new AbortController()
+  readonly #outbound: Outbound
+  readonly #timeoutMs: number
+  readonly #reject: (error: unknown) => void
+
+  constructor(outbound: Outbound, timeoutMs: number, nowMs: number, reject: (error: unknown) => void) {
+    this.#outbound = outbound
+    this.#timeoutMs = timeoutMs
+    this.expiresAtMs = nowMs + timeoutMs
+    this.#reject = reject
+  }
+
+  expire(): void {
+    this.controller.abort()
+    const { type, id } = this.#outbound.message
+    this.#reject(new TrunklineError('bus.publish_timeout', { type, id, timeoutMs: this.#timeoutMs }))
+  }
+}
+
+/** What the wrapper tells the bus. */
+export interface TransportWatcher {
+  stateChanged(transport: Transport, state: TransportState, reason: string): void
+}
+
+/**
+ * The wrapper round every adapter: it owns what is the same everywhere, so that adapters stay thin.
+ * Opens once, closes once, bounds every publish in time and all of them in number, translates what
+ * an adapter lets slip, and remembers the state of the link.
+ */
+export class RuntimeTransport {
+  readonly inner: Transport
+  readonly #clock: Clock
+  readonly #watcher: TransportWatcher
+  readonly #pending: DeadlineSweep
+  #phase: 'idle' | 'open' | 'closed' = 'idle'
+  #state: TransportState = 'down'
+  #reason = 'not connected yet'
+  #closing: Promise<void> | undefined
+
+  constructor(inner: Transport, clock: Clock, watcher: TransportWatcher) {
+    this.inner = inner
+    this.#clock = clock
+    this.#watcher = watcher
+    this.#pending = new DeadlineSweep(clock)
+  }
+
+  /** State of the link, and why. */
+  get state(): { readonly state: TransportState; readonly reason: string } {
+    return { state: this.#state, reason: this.#reason }
+  }
+
+  /** Publishes that wait for their confirm. */
+  get pendingCount(): number {
+    return this.#pending.size
+  }
+
+  /** @throws `bus.connection_lost` when the adapter cannot connect. */
+  async open(host: Omit<TransportHost, 'report'>): Promise<void> {
+    this.#phase = 'open'
+    try {
+      await this.inner.open({ ...host, report: (state, reason) => this.#report(state, reason) })
+    } catch (error) {
+      this.#phase = 'closed'
+      throw translated(this.inner.name, error)
+    }
+    if (this.#state === 'down' && this.#reason === 'not connected yet') this.#report('up', '')
+  }
+
+  #report(state: TransportState, reason: string): void {
+    if (this.#phase !== 'open' || (state === this.#state && reason === this.#reason)) return
+    this.#state = state
+    this.#reason = reason
+    this.#watcher.stateChanged(this.inner, state, reason)
+  }
+
+  /** @throws `bus.publish_timeout`, `bus.publish_refused`, `bus.connection_lost`, `bus.overloaded`. */
+  publish(outbound: Outbound, timeoutMs: number): Promise<void> {
+    if (this.#pending.size >= PUBLISH_PENDING_MAX) {
+      return Promise.reject(new TrunklineError('bus.overloaded', { what: 'publishes that wait for storage', limit: PUBLISH_PENDING_MAX }))
+    }
+    return new Promise((resolve, reject) => {
+      const pending = new PendingPublish(outbound, timeoutMs, this.#clock.monotonicMs(), reject)
+      this.#pending.add(pending)
+      this.inner.publish(outbound, pending.controller.signal).then(
+        () => {
+          this.#pending.remove(pending)
+          resolve()
+        },
+        (error: unknown) => {
+          this.#pending.remove(pending)
+          reject(translated(this.inner.name, error))
+        },
+      )
+    })
+  }
+
+  async subscribe(subscription: Subscription, sink: DeliverySink): Promise<TransportSubscription> {
+    try {
+      return await this.inner.subscribe(subscription, sink)
+    } catch (error) {
+      throw translated(this.inner.name, error)
+    }
+  }
+
+  /** Closes the adapter once; publishes that still wait are given up with `bus.publish_timeout`. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    if (this.#phase !== 'open') return
+    this.#pending.expireAll()
+    this.#phase = 'closed'
+    await this.inner.close()
+  }
+}
+
+/** An adapter's error as one of ours; a client's error that slipped through is a lost link. */
+export function translated(adapter: string, error: unknown): TrunklineError {
+  if (isTrunklineError(error)) return error
+  return new TrunklineError('bus.connection_lost', { adapter, problem: errorText(error).slice(0, 500) }, { cause: error })
+}

@@ -1,0 +1,175 @@
+import type { Contract, ContractTypes, DefinedContract } from '../contract/contract.ts'
+import { checkedName } from '../contract/names.ts'
+import type { Message } from '../core/envelope.ts'
+import { TrunklineError } from '../core/errors.ts'
+import { BATCH_MAX, BATCH_WAIT_MS, HANDLER_TIMEOUT_MS, IN_FLIGHT_LIMIT, IN_FLIGHT_MAX } from '../core/limits.ts'
+import { type BatchHandle, type BatchOptions, BatchRunner } from './batch-runner.ts'
+import type { HandlerContext } from './context.ts'
+import { DeliveryRunner, type HandlerEntry, type RunnerHost } from './delivery-runner.ts'
+import type { BusDefaults, GroupOptions, HandleOptions, SubscribeOptions } from './options.ts'
+import type { Subscription } from './port.ts'
+import { type DecideRetry, type RetryPolicy, inRange, retryPolicy, wholeInRange } from './retry-policy.ts'
+
+/** A handler with its types erased. */
+export type AnyHandle = (message: Message, context: HandlerContext) => unknown
+
+/** One durable subscription as it was asked for; several `on` calls of one group are merged into one plan. */
+export class SubscriptionPlan {
+  readonly kind: 'event' | 'command'
+  readonly group: string
+  readonly order: 'key' | 'none'
+  readonly from: 'new' | 'beginning'
+  readonly inFlightMax: number
+  readonly handlerTimeoutMs: number
+  readonly policy: RetryPolicy
+  readonly #decide: DecideRetry | undefined
+  readonly #entries = new Map<string, HandlerEntry>()
+  readonly #batch: { readonly options: Required<BatchOptions>; readonly handle: BatchHandle } | undefined
+
+  constructor(parts: PlanParts) {
+    this.kind = parts.kind
+    this.group = parts.group
+    this.order = parts.order
+    this.from = parts.from
+    this.inFlightMax = parts.inFlightMax
+    this.handlerTimeoutMs = parts.handlerTimeoutMs
+    this.policy = parts.policy
+    this.#decide = parts.decide
+    this.#batch = parts.batch
+  }
+
+  /** Names of the types, sorted. */
+  get types(): readonly string[] {
+    return [...this.#entries.keys()].toSorted()
+  }
+
+  /** @throws `bus.subscription_conflict` for a second handler of one type. */
+  add(entry: HandlerEntry): void {
+    if (this.#entries.has(entry.contract.type)) {
+      throw conflict(this.group, `${entry.contract.type} has two handlers in one group; give the second one a group of its own`)
+    }
+    if (this.order === 'key' && !entry.contract.hasKey) throw conflict(this.group, `order by key was asked for, but ${entry.contract.type} has no key`)
+    this.#entries.set(entry.contract.type, entry)
+  }
+
+  /** @throws `bus.subscription_conflict` when another `on` of the group wants something else. */
+  join(other: SubscriptionPlan): void {
+    const mine = JSON.stringify(this.#shape())
+    const theirs = JSON.stringify(other.#shape())
+    if (mine !== theirs || this.#batch !== undefined || other.#batch !== undefined || this.#decide !== other.#decide) {
+      throw conflict(this.group, `the group is used twice with different options: ${mine} and ${theirs}`)
+    }
+    for (const entry of other.#entries.values()) this.add(entry)
+  }
+
+  #shape(): object {
+    const { order, from, inFlightMax, handlerTimeoutMs, policy } = this
+    return { order, from, inFlightMax, handlerTimeoutMs, policy }
+  }
+
+  /** What the transport gets to know. */
+  subscription(): Subscription {
+    return {
+      group: this.group,
+      kind: this.kind,
+      types: this.types,
+      order: this.order,
+      from: this.from,
+      // Twice as many as run, so that the next ones are at hand when a handler ends.
+      inFlightMax: Math.max(this.inFlightMax * 2, this.#batch === undefined ? 1 : this.#batch.options.sizeMax),
+      handlerTimeoutMs: this.handlerTimeoutMs,
+    }
+  }
+
+  /** What handles the deliveries. */
+  runner(host: RunnerHost): DeliveryRunner {
+    const options = {
+      group: this.group,
+      inFlightMax: this.#batch === undefined ? this.inFlightMax : Math.max(this.inFlightMax, this.#batch.options.sizeMax),
+      handlerTimeoutMs: this.handlerTimeoutMs,
+      policy: this.policy,
+      decide: this.#decide,
+      entries: this.#entries,
+    }
+    return this.#batch === undefined ? new DeliveryRunner(options, host) : new BatchRunner(options, host, this.#batch.options, this.#batch.handle)
+  }
+}
+
+interface PlanParts {
+  readonly kind: 'event' | 'command'
+  readonly group: string
+  readonly order: 'key' | 'none'
+  readonly from: 'new' | 'beginning'
+  readonly inFlightMax: number
+  readonly handlerTimeoutMs: number
+  readonly policy: RetryPolicy
+  readonly decide: DecideRetry | undefined
+  readonly batch: { readonly options: Required<BatchOptions>; readonly handle: BatchHandle } | undefined
+}
+
+/** What a plan is made from. */
+export interface PlanRequest {
+  readonly service: string
+  readonly defaults: BusDefaults
+  readonly contracts: readonly DefinedContract<string, ContractTypes>[]
+}
+
+/** Plan of `bus.on`. */
+export function eventPlan(request: PlanRequest, options: GroupOptions & { readonly batch?: BatchOptions }, handle: AnyHandle | BatchHandle): SubscriptionPlan {
+  const { contracts, service } = request
+  const group = `${service}.${checkedName('group', options.group)}`
+  for (const contract of contracts) if (contract.kind !== 'event') throw conflict(group, `${contract.type} is a ${contract.kind}; on() takes events`)
+  if (contracts.length === 0) throw conflict(group, 'no contract was given')
+  const order = options.order ?? (contracts.some((contract) => contract.order === 'key') ? 'key' : 'none')
+  const batch = options.batch === undefined ? undefined : { options: checkedBatch(options.batch), handle: handle as BatchHandle }
+  const plan = new SubscriptionPlan({ kind: 'event', group, order, from: options.from ?? 'new', ...common(request, options), batch })
+  const one: AnyHandle = batch === undefined ? (handle as AnyHandle) : (message, context) => batch.handle([message], context)
+  for (const contract of contracts) plan.add({ contract, name: handlerName(options, handle, group), handle: one })
+  return plan
+}
+
+/** Plan of `bus.handle`. */
+export function commandPlan(request: PlanRequest, options: HandleOptions, handle: AnyHandle): SubscriptionPlan {
+  const [contract] = request.contracts
+  if (contract === undefined || contract.kind !== 'command') throw conflict(contract?.type ?? '', 'handle() takes one command')
+  const plan = new SubscriptionPlan({
+    kind: 'command', group: contract.type, order: options.order ?? contract.order, from: 'beginning', ...common(request, options), batch: undefined,
+  })
+  plan.add({ contract, name: handlerName(options, handle, contract.type), handle })
+  return plan
+}
+
+function common(request: PlanRequest, options: SubscribeOptions): Pick<PlanParts, 'inFlightMax' | 'handlerTimeoutMs' | 'policy' | 'decide'> {
+  const { contracts, defaults } = request
+  return {
+    inFlightMax: wholeInRange('inFlightMax', options.inFlightMax ?? defaults.inFlightMax ?? IN_FLIGHT_MAX, 1, IN_FLIGHT_LIMIT),
+    handlerTimeoutMs: inRange('timeoutMs', options.timeoutMs ?? defaults.handlerTimeoutMs ?? HANDLER_TIMEOUT_MS, 1, 86_400_000),
+    policy: retryPolicy(defaults.retry, ...contracts.map((contract) => contract.retry), options.retry),
+    decide: options.decide,
+  }
+}
+
+function checkedBatch(batch: BatchOptions): Required<BatchOptions> {
+  return {
+    sizeMax: wholeInRange('batch.sizeMax', batch.sizeMax ?? BATCH_MAX, 1, IN_FLIGHT_LIMIT),
+    waitMs: inRange('batch.waitMs', batch.waitMs ?? BATCH_WAIT_MS, 0, 60_000),
+  }
+}
+
+/** What people see of a handler. */
+export function handlerName(options: { readonly name?: string }, handle: { readonly name: string }, fallback: string): string {
+  return options.name ?? (handle.name === '' ? fallback : handle.name)
+}
+
+function conflict(subscription: string, problem: string): TrunklineError {
+  return new TrunklineError('bus.subscription_conflict', { subscription, problem })
+}
+
+/** One contract or several, as a list. */
+export function listOf<C extends Contract>(contracts: C | readonly C[]): readonly C[] {
+  return isList(contracts) ? contracts : [contracts]
+}
+
+function isList<C>(value: C | readonly C[]): value is readonly C[] {
+  return Array.isArray(value)
+}

@@ -1,0 +1,29 @@
+/** Contracts and the bus; transports come from their own subpaths, such as `trunkline/nats`. */
+export {
+  type CommandContract, type CommandOptions, type Contract, type ContractKind, type ContractTypes, type DataInput, type DataOutput, type DeclaredErrorOf,
+  type EventContract, type EventOptions, type Failing, type QueryContract, type QueryOptions, type ReplyInput, type ReplyOutput, command, event, query,
+} from './contract/contract.ts'
+export type { InputOf, OutputOf, Schema, SchemaIssue, SchemaProps, SchemaResult } from './contract/schema.ts'
+export type { UpcastChain } from './contract/upcast.ts'
+export { Bus, createBus } from './bus/bus.ts'
+export type { BusEvent, BusHealth, BusState, BusStats } from './bus/bus-events.ts'
+export type { BatchOptions } from './bus/batch-runner.ts'
+export type { HandlerContext } from './bus/context.ts'
+export { DeadLetters } from './bus/dead-letters.ts'
+export type { SendOptions } from './bus/envelopes.ts'
+export type { HandleStep, Middleware, PublishStep } from './bus/middleware.ts'
+export type {
+  AnswerOptions, AskOptions, BatchGroupOptions, BroadcastOptions, BusDefaults, BusOptions, CallHandler, EventBatchHandler, EventHandler, GroupOptions,
+  HandleOptions, MessageOf, PublishOptions, ServiceInfo, SubscribeOptions,
+} from './bus/options.ts'
+export type {
+  BusExtension, DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetterPlane, DeadLetterRecord, Delivery, DeliverySink, LightDelivery, LightPlane,
+  LightReply, LightSubscription, Outbound, Subscription, Transport, TransportCapabilities, TransportHost, TransportState, TransportSubscription,
+} from './bus/port.ts'
+export { type DecideRetry, type Decision, type Failure, reject } from './bus/retry-policy.ts'
+export type { Backoff, RetryOptions } from './core/backoff.ts'
+export { type Clock, type Timer, systemClock } from './core/clock.ts'
+export type { Message, WireMessage } from './core/envelope.ts'
+export { type Disposition, type ErrorCode, type ErrorDetails, type Issue, TrunklineError, errorDispositions, isTrunklineError } from './core/errors.ts'
+export { type LogMethod, type Logger, silentLogger } from './core/logger.ts'
+export { type Random, seededRandom, systemRandom } from './core/random.ts'
