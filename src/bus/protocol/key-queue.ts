@@ -104,16 +104,9 @@ export class KeyQueue {
     return front !== undefined && front.wait !== 'none'
   }
 
-  /** Index of the first message that is not in the hold list; the length where all are. */
-  firstLoose(): number {
-    let index = this.items.length
-    while (index > 0 && this.items[index - 1]?.isHeld === false) index--
-    return index
-  }
-
-  /** Live messages that wait behind the front. */
-  looseBehindFront(): number {
-    return this.items.length - Math.max(1, this.firstLoose())
+  /** How many messages wait behind the front that are only in the lane. */
+  get looseBehindFront(): number {
+    return this.items.reduce((count, item, index) => (index === 0 || item.isHeld ? count : count + 1), 0)
   }
 
   stopTimer(): void {
