@@ -4,8 +4,8 @@ import { instantMs } from '../core/clock.ts'
 import type { WireMessage } from '../core/envelope.ts'
 import { TrunklineError, isTrunklineError } from '../core/errors.ts'
 import { DECLARED_OUTCOME, failureOf } from './calls.ts'
-import { LazyContext } from './context.ts'
-import type { AnswerOutcome, HandlerEntry, RunnerHost } from './delivery-runner.ts'
+import { type ContextSource, LazyContext } from './context.ts'
+import { type AnswerOutcome, type HandlerEntry, type RunnerHost, isThenable } from './delivery-runner.ts'
 import { type Envelopes, messageOf, scopeOf } from './envelopes.ts'
 import type { LightDelivery } from './port.ts'
 import { codeOf } from './retry-policy.ts'
@@ -122,11 +122,17 @@ export class LightRunner {
     const data = entry.contract.decode(wire.version, wire.body, this.#host.bodyBytesMax)
     const scope = scopeOf(wire)
     const message = messageOf(wire, data, scope)
-    const context = new LazyContext({
-      wire, attempt: 1, attemptsMax: 1, group: wire.type, isRedriven: false, deadlineAtMs, logger: this.#host.logger, correlationId: scope.correlationId,
-    })
-    const result = runInScope(scope, () => this.#host.around({ contract: entry.contract, message, context }, () => entry.handle(message, context)))
-    return result instanceof Promise ? await this.#limited(result, wire.type, deadlineAtMs, context) : result
+    const context = new LazyContext(this.#source(wire.type), { message: wire, isRedriven: false }, 1, scope)
+    const { around } = this.#host
+    const result =
+      around === undefined
+        ? runInScope(scope, entry.handle, message, context)
+        : runInScope(scope, around, { contract: entry.contract, message, context }, () => entry.handle(message, context))
+    return isThenable(result) ? await this.#limited(Promise.resolve(result), wire.type, deadlineAtMs, context) : result
+  }
+
+  #source(type: string): ContextSource {
+    return { group: type, attemptsMax: 1, logger: this.#host.logger }
   }
 
   #limited(result: Promise<unknown>, type: string, deadlineAtMs: number | undefined, context: LazyContext): Promise<unknown> {

@@ -1,7 +1,7 @@
 import type { Message } from '../core/envelope.ts'
 import type { Timer } from '../core/clock.ts'
 import type { HandlerContext } from './context.ts'
-import { DeliveryRunner, type Prepared, type RunnerHost, type RunnerOptions } from './delivery-runner.ts'
+import { DeliveryRunner, type Prepared, type RunnerHost, type RunnerOptions, isThenable } from './delivery-runner.ts'
 
 /** A handler for many messages at once. */
 export type BatchHandle = (messages: readonly Message[], context: HandlerContext) => unknown
@@ -56,7 +56,8 @@ export class BatchRunner extends DeliveryRunner {
     if (first === undefined) return
     try {
       const messages = batch.map(({ prepared }) => prepared.message)
-      await this.callHandler(first.prepared, () => this.#handle(messages, first.prepared.context))
+      const result = this.callHandler(first.prepared, (_first, context) => this.#handle(messages, context))
+      if (isThenable(result)) await this.limited(first.prepared, result)
     } catch {
       for (const { prepared, done } of batch) done(this.performOne(prepared, (message, context) => this.#handle([message], context)))
       return

@@ -91,7 +91,7 @@ export class Bus implements AsyncDisposable {
   readonly #halted = new Map<string, string>()
   readonly #running: Running[] = []
   readonly #lightRunning: { readonly runner: LightRunner; readonly subscription: LightSubscription }[] = []
-  #publishStep: (step: PublishStep) => Promise<void>
+  #publishChain: ((step: PublishStep) => Promise<void>) | undefined
   #host: RunnerHost | undefined
   #state: BusState = 'idle'
   /** From the moment the transport is open until it closes: handlers may publish while the bus still starts or drains. */
@@ -118,7 +118,6 @@ export class Bus implements AsyncDisposable {
       this.#mustRun('deadLetters')
       return deadLetterPlane(options.transport)
     })
-    this.#publishStep = this.#hand
     for (const contract of options.contracts ?? []) this.#registry.add(contract)
     this.use(...(options.middleware ?? []))
   }
@@ -137,7 +136,7 @@ export class Bus implements AsyncDisposable {
   use(...middleware: readonly Middleware[]): this {
     this.#mustBeIdle('use')
     this.#middleware.push(...middleware)
-    this.#publishStep = publishChain(this.#middleware, this.#hand)
+    this.#publishChain = publishChain(this.#middleware, this.#hand)
     return this
   }
 
@@ -426,9 +425,13 @@ export class Bus implements AsyncDisposable {
     })
   }
 
+  #publishStep(step: PublishStep): Promise<void> {
+    return this.#publishChain === undefined ? this.#hand(step) : this.#publishChain(step)
+  }
+
   /** The last step of every publish, inside all middleware. */
-  readonly #hand = (step: PublishStep, message: PublishStep['message'] = step.message): Promise<void> => {
-    const { contract, plane } = step
+  readonly #hand = (step: PublishStep): Promise<void> => {
+    const { contract, message, plane } = step
     if (plane === 'durable') {
       const kind = contract.kind === 'event' ? 'event' : 'command'
       const stored = this.#transport.publish({ kind, message }, this.#defaults.publishTimeoutMs ?? PUBLISH_TIMEOUT_MS)

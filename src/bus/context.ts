@@ -1,5 +1,6 @@
 import type { WireMessage } from '../core/envelope.ts'
 import type { Logger } from '../core/logger.ts'
+import type { Scope } from './scope.ts'
 
 /** What a handler knows beside the message. */
 export interface HandlerContext {
@@ -18,38 +19,43 @@ export interface HandlerContext {
   readonly logger: Logger
 }
 
-/** The parts of a context that come from the subscription. */
-export interface ContextParts {
-  readonly wire: WireMessage
-  readonly attempt: number
-  readonly attemptsMax: number
+/** What all contexts of one subscription share. */
+export interface ContextSource {
   readonly group: string
-  readonly isRedriven: boolean
-  readonly deadlineAtMs: number | undefined
+  readonly attemptsMax: number
   readonly logger: Logger
-  readonly correlationId: string
 }
 
 /** A context that makes its abort signal and its logger only when a handler asks for them. */
 export class LazyContext implements HandlerContext {
   readonly attempt: number
-  readonly attemptsMax: number
-  readonly group: string
   readonly isRedriven: boolean
-  readonly deadlineAtMs: number | undefined
-  readonly #parts: ContextParts
+  readonly #source: ContextSource
+  readonly #wire: WireMessage
+  readonly #scope: Scope
   #controller: AbortController | undefined
   #abortReason: unknown
   #isAborted = false
   #logger: Logger | undefined
 
-  constructor(parts: ContextParts) {
-    this.attempt = parts.attempt
-    this.attemptsMax = parts.attemptsMax
-    this.group = parts.group
-    this.isRedriven = parts.isRedriven
-    this.deadlineAtMs = parts.deadlineAtMs
-    this.#parts = parts
+  constructor(source: ContextSource, delivery: { readonly message: WireMessage; readonly isRedriven: boolean }, attempt: number, scope: Scope) {
+    this.#source = source
+    this.#wire = delivery.message
+    this.#scope = scope
+    this.attempt = attempt
+    this.isRedriven = delivery.isRedriven
+  }
+
+  get attemptsMax(): number {
+    return this.#source.attemptsMax
+  }
+
+  get group(): string {
+    return this.#source.group
+  }
+
+  get deadlineAtMs(): number | undefined {
+    return this.#scope.deadlineAtMs
   }
 
   get signal(): AbortSignal {
@@ -61,8 +67,8 @@ export class LazyContext implements HandlerContext {
   }
 
   get logger(): Logger {
-    const { wire, correlationId } = this.#parts
-    this.#logger ??= this.#parts.logger.child({ messageId: wire.id, type: wire.type, correlationId, group: this.group, attempt: this.attempt })
+    const { id, type } = this.#wire
+    this.#logger ??= this.#source.logger.child({ messageId: id, type, correlationId: this.#scope.correlationId, group: this.group, attempt: this.attempt })
     return this.#logger
   }
 

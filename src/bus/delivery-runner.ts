@@ -1,16 +1,16 @@
 import type { ContractTypes, DefinedContract } from '../contract/contract.ts'
-import { instantMs, instantText, type Clock } from '../core/clock.ts'
+import { type Clock, instantText } from '../core/clock.ts'
 import type { Message, WireMessage } from '../core/envelope.ts'
 import { TrunklineError, isTrunklineError } from '../core/errors.ts'
 import { HOPS_MAX } from '../core/limits.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Random } from '../core/random.ts'
 import type { BusCounters, BusEvent } from './bus-events.ts'
-import { type HandlerContext, LazyContext } from './context.ts'
+import { type ContextSource, type HandlerContext, LazyContext } from './context.ts'
 import { deadLetterOf } from './dead-letter-of.ts'
 import type { DeadlineSweep, Expiring } from './deadline-sweep.ts'
 import { messageOf, scopeOf } from './envelopes.ts'
-import type { HandleStep } from './middleware.ts'
+import type { HandleChain } from './middleware.ts'
 import type { Delivery } from './port.ts'
 import { type DecideRetry, type Decision, type RetryPolicy, codeOf, decideRetry, dispositionOf } from './retry-policy.ts'
 import { type Scope, runInScope } from './scope.ts'
@@ -46,7 +46,8 @@ export interface RunnerHost {
   readonly deadlines: DeadlineSweep
   readonly counters: BusCounters
   readonly emit: (event: BusEvent) => void
-  readonly around: (step: HandleStep, handler: () => unknown) => unknown
+  /** Middleware round handlers, where there is any. */
+  readonly around: HandleChain | undefined
   /** Answers an asked command; resolves in any case. */
   readonly answer: (wire: WireMessage, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome) => Promise<void>
   /** The subscription cannot go on; the bus pauses it and shows it in its health. */
@@ -79,10 +80,12 @@ export class DeliveryRunner {
   #isStopping = false
   readonly #idle: (() => void)[] = []
   readonly #running = new Set<LazyContext>()
+  readonly #source: ContextSource
 
   constructor(options: RunnerOptions, host: RunnerHost) {
     this.options = options
     this.host = host
+    this.#source = { group: options.group, attemptsMax: options.policy.attemptsMax, logger: host.logger }
   }
 
   /** Deliveries being handled now. */
@@ -146,12 +149,13 @@ export class DeliveryRunner {
     this.#ended()
   }
 
-  async #run(delivery: Delivery): Promise<void> {
-    if (!delivery.isSuspect) {
-      const prepared = this.#prepare(delivery, delivery.attempt)
-      await (prepared instanceof Promise ? prepared : this.perform(prepared))
-      return
-    }
+  #run(delivery: Delivery): Promise<void> {
+    if (delivery.isSuspect) return this.#runAlone(delivery)
+    const prepared = this.#prepare(delivery, delivery.attempt)
+    return prepared instanceof Promise ? prepared : this.perform(prepared)
+  }
+
+  async #runAlone(delivery: Delivery): Promise<void> {
     await this.host.suspects.enter()
     try {
       if (this.#isStopping) await delivery.release()
@@ -190,68 +194,53 @@ export class DeliveryRunner {
       const entry = this.options.entries.get(wire.type)
       if (entry === undefined) throw new TrunklineError('bus.type_unhandled', { type: wire.type.slice(0, 200), group: this.options.group })
       if (wire.hops > HOPS_MAX) throw new TrunklineError('bus.hops_exceeded', { type: wire.type, hops: `${wire.hops}`, hopsMax: HOPS_MAX })
-      const deadlineAtMs = instantMs(wire.deadline)
-      if (deadlineAtMs !== undefined && deadlineAtMs < this.host.clock.nowMs()) {
-        throw new TrunklineError('bus.deadline_passed', { type: wire.type, deadline: instantText(deadlineAtMs) })
+      const scope = scopeOf(wire)
+      if (scope.deadlineAtMs !== undefined && scope.deadlineAtMs < this.host.clock.nowMs()) {
+        throw new TrunklineError('bus.deadline_passed', { type: wire.type, deadline: instantText(scope.deadlineAtMs) })
       }
       const data = entry.contract.decode(wire.version, wire.body, this.host.bodyBytesMax)
-      const scope = scopeOf(wire)
-      const context = new LazyContext({
-        wire,
-        attempt,
-        attemptsMax: this.options.policy.attemptsMax,
-        group: this.options.group,
-        isRedriven: delivery.isRedriven,
-        deadlineAtMs,
-        logger: this.host.logger,
-        correlationId: scope.correlationId,
-      })
+      const context = new LazyContext(this.#source, delivery, attempt, scope)
       return { delivery, entry, attempt, message: messageOf(wire, data, scope), scope, context }
     } catch (error) {
       return this.fail(delivery, attempt, error)
     }
   }
 
-  /** Runs one handler and settles its delivery. */
-  protected async performOne(prepared: Prepared, handle: HandlerEntry['handle']): Promise<void> {
+  /** Runs one handler and settles its delivery. A synchronous handler costs no timer and no extra turn. */
+  protected performOne(prepared: Prepared, handle: HandlerEntry['handle']): Promise<void> {
     const { delivery, entry, attempt } = prepared
-    let value: unknown
-    try {
-      value = await this.callHandler(prepared, () => handle(prepared.message, prepared.context))
-    } catch (error) {
-      await this.#failed(delivery, attempt, error, entry)
-      return
-    }
-    await this.succeed(delivery, entry, { kind: 'value', value })
-  }
-
-  protected async succeed(delivery: Delivery, entry: HandlerEntry, outcome: AnswerOutcome): Promise<void> {
-    this.host.counters.handled++
-    // Before the ack: a death in between repeats the command and its answer, and loses neither.
-    if (delivery.message.replyTo !== undefined) await this.host.answer(delivery.message, entry.contract, outcome)
-    await delivery.ack()
-  }
-
-  /** Calls a handler inside its scope, with its time limit; a synchronous one costs no timer. */
-  protected callHandler(prepared: Prepared, handler: () => unknown): Promise<unknown> {
-    const { context, entry, message, scope } = prepared
     let result: unknown
-    this.#running.add(context)
     try {
-      result = runInScope(scope, () => this.host.around({ contract: entry.contract, message, context }, handler))
+      result = this.callHandler(prepared, handle)
     } catch (error) {
-      this.#running.delete(context)
-      return Promise.reject(error)
+      return this.#failed(delivery, attempt, error, entry)
     }
-    if (!isThenable(result)) {
-      this.#running.delete(context)
-      return Promise.resolve(result)
-    }
-    return this.#limited(prepared, result)
+    if (!isThenable(result)) return this.succeed(delivery, entry, { kind: 'value', value: result })
+    return this.limited(prepared, result).then(
+      (value) => this.succeed(delivery, entry, { kind: 'value', value }),
+      (error: unknown) => this.#failed(delivery, attempt, error, entry),
+    )
   }
 
-  #limited(prepared: Prepared, result: PromiseLike<unknown>): Promise<unknown> {
+  /** Before the ack comes the answer: a death in between repeats the command and its answer, and loses neither. */
+  protected succeed(delivery: Delivery, entry: HandlerEntry, outcome: AnswerOutcome): Promise<void> {
+    this.host.counters.handled++
+    if (delivery.message.replyTo === undefined) return delivery.ack()
+    return this.host.answer(delivery.message, entry.contract, outcome).then(() => delivery.ack())
+  }
+
+  /** Calls a handler inside its scope and middleware; what it returns may be a promise. */
+  protected callHandler(prepared: Prepared, handle: HandlerEntry['handle']): unknown {
+    const { context, entry, message, scope } = prepared
+    const { around } = this.host
+    if (around === undefined) return runInScope(scope, handle, message, context)
+    return runInScope(scope, around, { contract: entry.contract, message, context }, () => handle(message, context))
+  }
+
+  /** Waits for a handler's promise within its time limit. */
+  protected limited(prepared: Prepared, result: PromiseLike<unknown>): Promise<unknown> {
     const { context, message } = prepared
+    this.#running.add(context)
     const { deadlines, clock } = this.host
     const timeoutMs = this.options.handlerTimeoutMs
     return new Promise((resolve, reject) => {
@@ -332,6 +321,7 @@ function isDeclared(error: unknown, entry: HandlerEntry): boolean {
   return isTrunklineError(error, 'contract.declared_error') && error.details.type === entry.contract.type && entry.contract.declaresError(error.details.name)
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
+/** True for a promise, also of another library. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
 }

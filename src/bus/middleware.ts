@@ -31,24 +31,27 @@ export interface Middleware {
   readonly handle?: (step: HandleStep, next: () => Promise<unknown>) => Promise<unknown>
 }
 
-/** Chains the publish parts; without any of them the last step is called straight. */
+/** Chains the publish parts; undefined where there are none and the last step can be called straight. */
 export function publishChain(
   middleware: readonly Middleware[],
-  last: (step: PublishStep, message: WireMessage) => Promise<void>,
-): (step: PublishStep) => Promise<void> {
+  last: (step: PublishStep) => Promise<void>,
+): ((step: PublishStep) => Promise<void>) | undefined {
   const parts = middleware.flatMap(({ publish }) => (publish === undefined ? [] : [publish]))
   const run = (index: number, step: PublishStep, message: WireMessage): Promise<void> => {
     const part = parts[index]
     const current = message === step.message ? step : { ...step, message }
-    return part === undefined ? last(current, message) : part(current, (changed) => run(index + 1, current, changed))
+    return part === undefined ? last(current) : part(current, (changed) => run(index + 1, current, changed))
   }
-  return (step) => (parts.length === 0 ? last(step, step.message) : run(0, step, step.message))
+  return parts.length === 0 ? undefined : (step) => run(0, step, step.message)
 }
 
-/** Chains the handle parts; without any of them the handler is called straight. */
-export function handleChain(middleware: readonly Middleware[]): (step: HandleStep, handler: () => unknown) => unknown {
+/** What runs round every handler. */
+export type HandleChain = (step: HandleStep, handler: () => unknown) => unknown
+
+/** Chains the handle parts; undefined where there are none and handlers can be called straight. */
+export function handleChain(middleware: readonly Middleware[]): HandleChain | undefined {
   const parts = middleware.flatMap(({ handle }) => (handle === undefined ? [] : [handle]))
-  if (parts.length === 0) return (_step, handler) => handler()
+  if (parts.length === 0) return undefined
   const run = async (index: number, step: HandleStep, handler: () => unknown): Promise<unknown> => {
     const part = parts[index]
     if (part === undefined) return handler()

@@ -21,7 +21,7 @@ export function currentScope(): Scope | undefined {
   return storage.getStore()
 }
 
-/** Runs `work` with `scope` flowing through everything that it awaits. */
-export function runInScope<R>(scope: Scope, work: () => R): R {
-  return storage.run(scope, work)
+/** Calls `work` with `scope` flowing through everything that it awaits. */
+export function runInScope<A extends readonly unknown[], R>(scope: Scope, work: (...args: A) => R, ...args: A): R {
+  return storage.run(scope, work, ...args)
 }
