@@ -1,0 +1,6 @@
+export { sqlite } from './sqlite.ts'
+export type { Sqlite } from './sqlite.ts'
+export type { SqliteSynchronous } from './sqlite-connection.ts'
+export type { SqliteDatabase, SqliteDriver, SqliteStatement, SqliteValue } from './sqlite-driver.ts'
+export type { SqliteDatabaseOptions, SqliteFileOptions, SqliteOptions } from './sqlite-options.ts'
+export { sqliteCapabilities } from './sqlite-transport.ts'

@@ -1,0 +1,93 @@
+import { resolve } from 'node:path'
+import type { TransportHost } from '../../bus/port.ts'
+import { backoffMs } from '../../core/backoff.ts'
+import { sleep } from '../../core/clock.ts'
+import { isTrunklineError } from '../../core/errors.ts'
+import { SqliteConnection, configure } from './sqlite-connection.ts'
+import { lost } from './sqlite-commit-queue.ts'
+import { builtinDriver, failureOf } from './sqlite-driver.ts'
+import { checkVersion, prepareFile } from './sqlite-file.ts'
+import type { SqliteSettings } from './sqlite-options.ts'
+import { migrate } from './sqlite-schema.ts'
+
+/** The connections of one opened transport. */
+export interface SqliteConnections {
+  /** For what must survive a power cut. */
+  readonly publishing: SqliteConnection
+  /**
+   * For claims, outcomes and the light plane. Its commits are not flushed one by one, which is safe: the WAL
+   * is one file that is only ever valid up to some commit, and a publish flushes all before it. A power cut
+   * can therefore only lose the last outcomes, never a published message; those deliveries come again.
+   */
+  readonly consuming: SqliteConnection
+  /** Where the wake file is, or undefined where nobody else can use the database. */
+  readonly wakeFile: string | undefined
+  close(): void
+}
+
+const OPEN_BACKOFF = { initialMs: 10, factor: 1.6, maxMs: 200 } as const
+
+/** Calls `work` until it succeeds; while the file is locked or cannot be used, until `waitMs` are over. */
+export async function patiently<T>(host: TransportHost, waitMs: number, work: () => T): Promise<T> {
+  const giveUpAtMs = host.clock.monotonicMs() + waitMs
+  for (let tries = 1; ; tries++) {
+    try {
+      return work()
+    } catch (thrown) {
+      if (isTrunklineError(thrown)) throw thrown
+      const failure = failureOf(thrown)
+      if (host.clock.monotonicMs() >= giveUpAtMs) throw lost(failure, thrown)
+      await sleep(host.clock, backoffMs(OPEN_BACKOFF, tries, host.random))
+    }
+  }
+}
+
+/**
+ * Opens the database and brings its tables up to date.
+ *
+ * @throws `bus.connection_lost` when that does not succeed in time, `bus.unsupported` for a version of SQLite
+ *   or a file system that cannot be used, `core.option_invalid` where a setting does not take.
+ */
+export function openConnections(settings: SqliteSettings, host: TransportHost): Promise<SqliteConnections> {
+  return patiently(host, settings.openTimeoutMs, () => openOnce(settings))
+}
+
+function openOnce(settings: SqliteSettings): SqliteConnections {
+  const { source, synchronous } = settings
+  if ('database' in source) {
+    const connection = new SqliteConnection(source.database)
+    checkVersion(connection)
+    configure(connection, synchronous, false)
+    migrate(connection)
+    // The caller opened it, the caller closes it.
+    return { publishing: connection, consuming: connection, wakeFile: wakeFileOf(connection), close: () => {} }
+  }
+  const driver = source.driver ?? builtinDriver()
+  const file = resolve(source.file)
+  prepareFile(file, source.isNetworkAllowed)
+  const opened: SqliteConnection[] = []
+  const close = (): void => {
+    for (const connection of opened) connection.close()
+  }
+  const open = (level: SqliteSettings['synchronous']): SqliteConnection => {
+    const connection = new SqliteConnection(new driver(file))
+    opened.push(connection)
+    if (!source.isExclusive) checkVersion(connection)
+    configure(connection, level, source.isExclusive)
+    return connection
+  }
+  try {
+    const publishing = open(synchronous)
+    migrate(publishing)
+    const consuming = source.isExclusive ? publishing : open('normal')
+    return { publishing, consuming, wakeFile: source.isExclusive ? undefined : `${file}-wake`, close }
+  } catch (thrown) {
+    close()
+    throw thrown
+  }
+}
+
+function wakeFileOf(connection: SqliteConnection): string | undefined {
+  const file = connection.row("SELECT file FROM pragma_database_list WHERE name = 'main'")?.['file']
+  return typeof file === 'string' && file !== '' ? `${file}-wake` : undefined
+}
