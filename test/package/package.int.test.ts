@@ -1,0 +1,153 @@
+import { dirname, join } from 'node:path'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { freePort } from '../servers/free-port.ts'
+import { Consumer, packLibrary, tool, type PackedLibrary } from './packed.ts'
+
+const rootDir = dirname(dirname(import.meta.dirname))
+const CLIENTS = ['nats', 'amqplib', '@nats-io/transport-node', '@nats-io/nats-core', 'node:sqlite', 'better-sqlite3']
+
+let library: PackedLibrary
+
+beforeAll(async () => {
+  library = await packLibrary()
+})
+
+/** A program that opens a bus on a transport and prints the code of what went wrong, and what to install. */
+function openingProgram(subpath: string, transport: string): string {
+  return `
+    import { createBus } from 'trunkline'
+    import * as adapter from 'trunkline/${subpath}'
+    try {
+      const bus = createBus({ service: { name: 'consumer' }, transport: adapter.${transport} })
+      await bus.start()
+      await bus.stop()
+      console.log(JSON.stringify({ code: 'none' }))
+    } catch (error) {
+      console.log(JSON.stringify({ code: error.code, message: error.message, details: error.details }))
+    }
+    process.exit(0)
+  `
+}
+
+interface Outcome {
+  readonly code: string
+  readonly message?: string
+  readonly details?: { readonly install?: string }
+}
+
+describe('the tarball', () => {
+  test('holds code, sources and four pages, and nothing else', () => {
+    const strangers = library.files.filter((path) => !/^(?:dist\/.+\.(?:js|d\.ts)(?:\.map)?|src\/.+\.ts|README\.md|LICENSE|CHANGELOG\.md|package\.json)$/.test(path))
+    expect(strangers).toEqual([])
+    expect(library.files).toEqual(expect.arrayContaining(['README.md', 'LICENSE', 'CHANGELOG.md', 'package.json', 'dist/index.js', 'dist/index.d.ts', 'src/index.ts']))
+  })
+
+  test('satisfies publint', async () => {
+    const { stdout } = await tool('publint', ['run', library.tarball, '--strict'], rootDir)
+    expect(stdout).toContain('All good!')
+  })
+
+  test('has types for every entry that resolve as its code does', async () => {
+    const { stdout } = await tool('attw', [library.tarball, '--profile', 'esm-only', '--no-emoji'], rootDir)
+    expect(stdout).toContain('No problems found')
+  })
+})
+
+describe('an installation without optional peers', () => {
+  let consumer: Consumer
+
+  beforeAll(async () => {
+    consumer = new Consumer(library.tarball)
+    await consumer.install(['zod'])
+  })
+
+  test.each(['trunkline', 'trunkline/memory', 'trunkline/sqlite', 'trunkline/nats', 'trunkline/rabbitmq', 'trunkline/testing'])('imports %s', async (specifier) => {
+    const names = await consumer.evaluate<readonly string[]>(`console.log(JSON.stringify(Object.keys(await import('${specifier}'))))`)
+    expect(names.length).toBeGreaterThan(0)
+    expect(names).not.toContain('default')
+  })
+
+  test('hides everything that is no entry', async () => {
+    const code = await consumer.evaluate<string>("console.log(JSON.stringify(await import('trunkline/dist/bus/bus.js').then(() => 'open', (error) => error.code)))")
+    expect(code).toBe('ERR_PACKAGE_PATH_NOT_EXPORTED')
+  })
+
+  test('carries a message over memory', async () => {
+    const got = await consumer.evaluate<unknown>(`
+      import { createBus, event } from 'trunkline'
+      import { memory } from 'trunkline/memory'
+      import { z } from 'zod'
+      const Placed = event('sales.order-placed', { schema: z.object({ orderId: z.string() }) })
+      const bus = createBus({ service: { name: 'consumer' }, transport: memory() })
+      const got = new Promise((resolve) => bus.on(Placed, { group: 'audit' }, (message) => resolve(message.data)))
+      await bus.start()
+      await bus.publish(Placed, { orderId: 'o-1' })
+      console.log(JSON.stringify(await got))
+      await bus.stop()
+    `)
+    expect(got).toEqual({ orderId: 'o-1' })
+  })
+
+  test.each([
+    ['nats', "nats({ servers: 'nats://127.0.0.1:4' })", 'nats'],
+    ['rabbitmq', "rabbitmq({ url: 'amqp://127.0.0.1:4' })", 'amqplib'],
+  ])('says what to install when %s is opened', async (subpath, transport, missing) => {
+    const outcome = await consumer.evaluate<Outcome>(openingProgram(subpath, transport))
+    expect(outcome).toMatchObject({ code: 'core.peer_missing', details: { package: missing, install: `npm install ${missing}` } })
+    expect(outcome.message).toContain(`npm install ${missing}`)
+  })
+
+  test('type-checks every entry, library declarations included', async () => {
+    const source = `
+      import { createBus, event, type Bus } from 'trunkline'
+      import * as memory from 'trunkline/memory'
+      import * as sqlite from 'trunkline/sqlite'
+      import * as nats from 'trunkline/nats'
+      import * as rabbitmq from 'trunkline/rabbitmq'
+      import * as testing from 'trunkline/testing'
+      import { z } from 'zod'
+      const Placed = event('sales.order-placed', { schema: z.object({ orderId: z.string() }) })
+      export const bus: Bus = createBus({ service: { name: 'consumer' }, transport: memory.memory() })
+      bus.on(Placed, { group: 'audit' }, (message) => message.data.orderId.toUpperCase())
+      // @ts-expect-error -- the schema has no such field, and the types know it
+      bus.on(Placed, { group: 'audit' }, (message) => message.data.price)
+      export const entries: readonly object[] = [memory, sqlite, nats, rabbitmq, testing]
+    `
+    expect(await consumer.typeCheck(source)).toBe('')
+  })
+})
+
+describe('an installation with one optional peer', () => {
+  test.each([
+    ['nats', 'nats', 'nats({ servers: "nats://127.0.0.1:PORT", openTimeoutMs: 500 })'],
+    ['@nats-io/transport-node', 'nats', 'nats({ servers: "nats://127.0.0.1:PORT", openTimeoutMs: 500 })'],
+    ['amqplib', 'rabbitmq', 'rabbitmq({ url: "amqp://127.0.0.1:PORT", openTimeoutMs: 500 })'],
+  ])('of %s gets as far as the network', async (peer, subpath, transport) => {
+    const consumer = new Consumer(library.tarball)
+    await consumer.install(['zod', peer])
+    const nobody = String(await freePort())
+    const outcome = await consumer.evaluate<Outcome>(openingProgram(subpath, transport.replace('PORT', nobody)))
+    expect(outcome.code).toBe('bus.connection_lost')
+  })
+})
+
+describe('an installation with every optional peer', () => {
+  let consumer: Consumer
+
+  beforeAll(async () => {
+    consumer = new Consumer(library.tarball)
+    await consumer.install(['zod', 'nats', '@nats-io/transport-node', 'amqplib'])
+  })
+
+  test.each(['trunkline', 'trunkline/memory', 'trunkline/nats', 'trunkline/rabbitmq', 'trunkline/testing'])('loads no client when %s is imported', async (specifier) => {
+    const loaded = await consumer.packagesLoadedBy(specifier)
+    expect(loaded).toContain('trunkline')
+    expect(loaded.filter((name) => CLIENTS.includes(name))).toEqual([])
+  })
+
+  test('notices a client that is loaded', async () => {
+    expect(await consumer.packagesLoadedBy('nats')).toContain('nats')
+    expect(await consumer.packagesLoadedBy('amqplib')).toContain('amqplib')
+    expect(await consumer.packagesLoadedBy('node:sqlite')).toContain('node:sqlite')
+  })
+})
