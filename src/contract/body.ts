@@ -1,11 +1,14 @@
+import { isAscii, isUtf8 } from 'node:buffer'
 import { TrunklineError } from '../core/errors.ts'
 import { BODY_BYTES_MAX, BODY_DEPTH_MAX } from '../core/limits.ts'
 
-// JSON text to bytes and back, refusing what JSON.stringify and JSON.parse would change in silence.
+// JSON text to bytes and back, refusing what JSON.stringify and JSON.parse would change in silence. Both
+// directions walk the value once; the walk allocates nothing, and the path is built only for an error.
 
-const DECODER = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const NUMBER_TOKEN = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/y
-const DANGEROUS_KEYS: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype'])
+const UNDERSCORE = 0x5f
+const LOWER_C = 0x63
+const LOWER_P = 0x70
 
 /**
  * Writes a value as JSON bytes.
@@ -16,26 +19,20 @@ const DANGEROUS_KEYS: ReadonlySet<string> = new Set(['__proto__', 'constructor',
  */
 export function encodeBody(type: string, data: unknown, bytesMax: number = BODY_BYTES_MAX): Buffer {
   if (data === undefined || data === null) return Buffer.from('null')
-  checkValue(type, data, 1)
   let text: string
   try {
+    const problem = findProblem(data, 1)
+    if (problem !== undefined) throw unencodable(type, problem)
     text = JSON.stringify(data)
   } catch (cause) {
-    throw unencodable(type, '', 'it cannot be written as JSON', cause)
+    if (cause instanceof TrunklineError) throw cause
+    throw unencodable(type, problemAt('it cannot be read or written as JSON'), cause)
   }
+  // JSON.stringify escapes lone surrogates, so well-formed text holds no such escape unless a user wrote one out.
+  if (text.includes('\\ud')) checkSurrogates(type, data)
   const body = Buffer.from(text)
   if (body.length > bytesMax) throw new TrunklineError('contract.payload_too_large', { type, bytes: body.length, bytesMax })
   return body
-}
-
-function unencodable(type: string, path: string, problem: string, cause?: unknown): TrunklineError {
-  return new TrunklineError('contract.payload_unencodable', { type, path, problem }, cause === undefined ? {} : { cause })
-}
-
-/** Walks the value without allocating; the path is built only for an error, on the way out. */
-function checkValue(type: string, value: unknown, depth: number): void {
-  const problem = findProblem(value, depth)
-  if (problem !== undefined) throw unencodable(type, problem.path.join('.'), problem.text)
 }
 
 interface Problem {
@@ -47,14 +44,23 @@ function problemAt(text: string): Problem {
   return { path: [], text }
 }
 
+function within(problem: Problem, name: string): Problem {
+  problem.path.unshift(name)
+  return problem
+}
+
+function unencodable(type: string, problem: Problem, cause?: unknown): TrunklineError {
+  const details = { type, path: problem.path.join('.'), problem: problem.text }
+  return new TrunklineError('contract.payload_unencodable', details, cause === undefined ? {} : { cause })
+}
+
 function findProblem(value: unknown, depth: number): Problem | undefined {
   switch (typeof value) {
     case 'string':
-      return value.isWellFormed() ? undefined : problemAt('the text has a lone surrogate')
-    case 'number':
-      return Number.isFinite(value) ? undefined : problemAt(`${value} has no JSON form`)
     case 'boolean':
       return undefined
+    case 'number':
+      return Number.isFinite(value) ? undefined : problemAt(`${value} has no JSON form`)
     case 'object':
       return value === null ? undefined : findInObject(value, depth)
     case 'bigint':
@@ -80,24 +86,32 @@ function findInObject(value: object, depth: number): Problem | undefined {
   if (prototype !== Object.prototype && prototype !== null) {
     return problemAt(`an instance of ${value.constructor?.name ?? 'a class'} is not plain data`)
   }
-  for (const name in value) {
-    let item: unknown
-    try {
-      item = Reflect.get(value, name)
-    } catch (thrown) {
-      return within(problemAt(`the getter threw: ${String(thrown)}`), name)
-    }
+  // A plain object can be read by name; the reads below are what JSON.stringify does too.
+  const fields = value as Readonly<Record<string, unknown>>
+  for (const name in fields) {
+    const item = fields[name]
     if (item === undefined) continue
-    if (DANGEROUS_KEYS.has(name) && Object.hasOwn(value, name)) return within(problemAt('the key is refused because it can change prototypes'), name)
-    const problem = findProblem(item, depth + 1)
+    if (isDangerous(name)) return within(problemAt('the key is refused because it can change prototypes'), name)
+    const problem = typeof item === 'string' ? undefined : findProblem(item, depth + 1)
     if (problem !== undefined) return within(problem, name)
   }
   return undefined
 }
 
-function within(problem: Problem, name: string): Problem {
-  problem.path.unshift(name)
-  return problem
+/** The keys with which a careless merge changes prototypes (X-06). */
+function isDangerous(name: string): boolean {
+  const first = name.charCodeAt(0)
+  if (first !== UNDERSCORE && first !== LOWER_C && first !== LOWER_P) return false
+  return name === '__proto__' || name === 'constructor' || name === 'prototype'
+}
+
+function checkSurrogates(type: string, data: unknown, path: readonly string[] = []): void {
+  if (typeof data === 'string' && !data.isWellFormed()) throw unencodable(type, { path: [...path], text: 'the text has a lone surrogate' })
+  if (typeof data !== 'object' || data === null) return
+  for (const [name, item] of Object.entries(data)) {
+    if (!name.isWellFormed()) throw unencodable(type, { path: [...path], text: 'a key has a lone surrogate' })
+    checkSurrogates(type, item, [...path, name])
+  }
 }
 
 /**
@@ -111,18 +125,16 @@ function within(problem: Problem, name: string): Problem {
 export function decodeBody(type: string, body: Uint8Array, bytesMax: number = BODY_BYTES_MAX): unknown {
   if (body.length > bytesMax) throw new TrunklineError('contract.payload_too_large', { type, bytes: body.length, bytesMax })
   if (body.length === 0) throw malformed(type, 'the body is empty')
-  const scan = scanBody(body)
-  if (scan.depth > BODY_DEPTH_MAX) throw malformed(type, `nested deeper than ${BODY_DEPTH_MAX} levels`)
+  const text = textOf(type, body)
   let data: unknown
   try {
-    const text = scan.isAscii ? asciiText(body) : DECODER.decode(body)
-    if (scan.hasLongNumber) checkNumbers(type, text)
     data = JSON.parse(text)
   } catch (cause) {
-    if (cause instanceof TrunklineError) throw cause
-    throw malformed(type, `not UTF-8 JSON: ${cause instanceof Error ? cause.message.slice(0, 200) : ''}`, cause)
+    throw malformed(type, `not JSON: ${cause instanceof Error ? cause.message.slice(0, 200) : ''}`, cause)
   }
-  if (scan.mayHaveDangerousKey) checkKeys(type, data)
+  const finding = inspect(data, 1)
+  if (finding === 'number') checkNumbers(type, text)
+  else if (finding !== undefined) throw malformed(type, finding)
   return data
 }
 
@@ -130,63 +142,42 @@ function malformed(type: string, problem: string, cause?: unknown): TrunklineErr
   return new TrunklineError('contract.body_malformed', { type, problem }, cause === undefined ? {} : { cause })
 }
 
-function asciiText(body: Uint8Array): string {
+/** Bytes as text; Latin-1 is the fastest decoder for what is ASCII only. */
+function textOf(type: string, body: Uint8Array): string {
   const bytes = Buffer.isBuffer(body) ? body : Buffer.from(body.buffer, body.byteOffset, body.length)
-  return bytes.toString('latin1')
+  if (isAscii(bytes)) return bytes.toString('latin1')
+  if (!isUtf8(bytes)) throw malformed(type, 'the body is not UTF-8')
+  return bytes.toString('utf8')
 }
 
-interface Scan {
-  isAscii: boolean
-  depth: number
-  /** A number long enough, or with an exponent, that it may not survive as a double. */
-  hasLongNumber: boolean
-  mayHaveDangerousKey: boolean
+/** What is wrong with a parsed value; `number` where a number is so large that its text has to be looked at. */
+function inspect(value: unknown, depth: number): string | undefined {
+  if (typeof value === 'number') return value > Number.MAX_SAFE_INTEGER || value < Number.MIN_SAFE_INTEGER ? 'number' : undefined
+  if (typeof value !== 'object' || value === null) return undefined
+  if (depth > BODY_DEPTH_MAX) return `nested deeper than ${BODY_DEPTH_MAX} levels`
+  let found: string | undefined
+  if (Array.isArray(value)) {
+    for (const item of value) found = worse(found, inspect(item, depth + 1))
+    return found
+  }
+  // JSON.parse made it, so it has own, plain properties only.
+  const fields = value as Readonly<Record<string, unknown>>
+  for (const name in fields) {
+    if (isDangerous(name)) return `the key ${JSON.stringify(name)} is refused because it can change prototypes`
+    const item = fields[name]
+    if (typeof item !== 'string') found = worse(found, inspect(item, depth + 1))
+  }
+  return found
+}
+
+/** A certain refusal counts more than a number that needs a second look. */
+function worse(first: string | undefined, second: string | undefined): string | undefined {
+  if (second === undefined || first === second) return first
+  return first === undefined || first === 'number' ? second : first
 }
 
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
-const SAFE_DIGITS = 15
-
-/** One pass over the bytes that decides which of the slower checks are needed at all. */
-function scanBody(body: Uint8Array): Scan {
-  const scan: Scan = { isAscii: true, depth: 0, hasLongNumber: false, mayHaveDangerousKey: false }
-  let depth = 0
-  let digits = 0
-  let seen = 0
-  const end = body.length
-  for (let index = 0; index < end; index++) {
-    const byte = body[index] ?? 0
-    seen |= byte
-    if (byte === QUOTE) {
-      digits = 0
-      const first = body[index + 1]
-      // "__proto__", "constructor", "prototype", or any escape that could spell them.
-      if (first === 0x5f || first === 0x63 || first === 0x70) scan.mayHaveDangerousKey = true
-      for (index++; index < end; index++) {
-        const inside = body[index] ?? 0
-        if (inside === QUOTE) break
-        seen |= inside
-        if (inside === BACKSLASH) {
-          if (body[index + 1] === 0x75) scan.mayHaveDangerousKey = true
-          index++
-          seen |= body[index] ?? 0
-        }
-      }
-    } else if (byte >= 0x30 && byte <= 0x39) {
-      if (++digits > SAFE_DIGITS) scan.hasLongNumber = true
-    } else if (byte === 0x2e) {
-      // The digits go on behind the point.
-    } else {
-      if ((byte === 0x65 || byte === 0x45) && digits > 0) scan.hasLongNumber = true
-      digits = 0
-      if (byte === 0x7b || byte === 0x5b) {
-        if (++depth > scan.depth) scan.depth = depth
-      } else if (byte === 0x7d || byte === 0x5d) depth--
-    }
-  }
-  scan.isAscii = seen < 0x80
-  return scan
-}
 
 /** Refuses numbers that change when they become a double. Text inside strings is passed over. */
 function checkNumbers(type: string, text: string): void {
@@ -207,19 +198,5 @@ function checkNumbers(type: string, text: string): void {
       }
       index += token.length - 1
     }
-  }
-}
-
-function checkKeys(type: string, root: unknown): void {
-  const open: unknown[] = [root]
-  while (open.length > 0) {
-    const value = open.pop()
-    if (typeof value !== 'object' || value === null) continue
-    if (!Array.isArray(value)) {
-      for (const name of Object.keys(value)) {
-        if (DANGEROUS_KEYS.has(name)) throw malformed(type, `the key ${JSON.stringify(name)} is refused because it can change prototypes`)
-      }
-    }
-    open.push(...Object.values(value))
   }
 }
