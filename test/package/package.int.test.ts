@@ -1,4 +1,4 @@
-import { dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { freePort } from '../servers/free-port.ts'
 import { Consumer, packLibrary, tool, type PackedLibrary } from './packed.ts'
