@@ -1,0 +1,106 @@
+import type { LightDelivery, LightPlane, LightReply, LightSubscription } from '../../bus/port.ts'
+import { errorText, TrunklineError } from '../../core/errors.ts'
+import type { WireMessage } from '../../core/envelope.ts'
+import type { NatsClientSubscription, NatsMessage } from './nats-client.ts'
+import { HeaderBlock, headerText, statusOf } from './nats-headers.ts'
+import type { NatsLink } from './nats-link.ts'
+import { headerLines, messageOf } from './nats-message.ts'
+import type { NatsNames } from './nats-names.ts'
+
+type LightSink = (delivery: LightDelivery) => void
+
+/** Core NATS: nothing is stored, and what is sent while the link is down is gone. */
+export class NatsLight implements LightPlane {
+  readonly address: string
+  readonly #link: NatsLink
+  readonly #names: NatsNames
+  #onReply: ((token: string, reply: LightReply) => void) | undefined
+
+  constructor(link: NatsLink, names: NatsNames) {
+    this.#link = link
+    this.#names = names
+    this.address = `${link.inbox}.r`
+    link.subscribe(`${this.address}.*`, undefined, (message) => this.#take(message))
+  }
+
+  onReply(sink: (token: string, reply: LightReply) => void): void {
+    this.#onReply = sink
+  }
+
+  broadcast(message: WireMessage): Promise<void> {
+    return this.#send(this.#names.broadcast(message.type), message, undefined)
+  }
+
+  request(message: WireMessage, token: string): Promise<void> {
+    return this.#send(this.#names.request(message.type), message, this.replyAddress(token))
+  }
+
+  replyAddress(token: string): string {
+    return `${this.address}.${token}`
+  }
+
+  reply(replyTo: string, message: WireMessage): Promise<void> {
+    return this.#send(replyTo, message, undefined)
+  }
+
+  async onBroadcast(types: readonly string[], sink: LightSink): Promise<LightSubscription> {
+    const subscriptions = types.map((type) => this.#link.subscribe(this.#names.broadcastFilter(type), undefined, (message) => this.#event(message, sink)))
+    return await this.#open(subscriptions)
+  }
+
+  async onRequest(type: string, sink: LightSink): Promise<LightSubscription> {
+    const subscription = this.#link.subscribe(this.#names.request(type), type, (message) => {
+      const { data, reply } = message
+      sink({ message: messageOf(headerText(message, data, reply), data, ''), replyTo: reply === undefined || reply === '' ? undefined : reply })
+    })
+    return await this.#open([subscription])
+  }
+
+  /** Resolves when the server knows the interest, so that a request right after it finds a responder. */
+  async #open(subscriptions: readonly NatsClientSubscription[]): Promise<LightSubscription> {
+    await this.#link.flush()
+    return new NatsLightSubscription(subscriptions)
+  }
+
+  #event(message: NatsMessage, sink: LightSink): void {
+    // The filter spans kinds; a command of the same name is not an event.
+    if (message.subject.startsWith(this.#names.commandPrefix)) return
+    const { data, reply } = message
+    sink({ message: messageOf(headerText(message, data, reply), data, ''), replyTo: undefined })
+  }
+
+  #take(message: NatsMessage): void {
+    const token = message.subject.slice(this.address.length + 1)
+    const { data, reply } = message
+    const text = headerText(message, data, reply)
+    if (statusOf(text) === 503 && data.length === 0) this.#onReply?.(token, { kind: 'no-responder' })
+    else this.#onReply?.(token, { kind: 'reply', message: messageOf(text, data, token) })
+  }
+
+  #send(subject: string, message: WireMessage, reply: string | undefined): Promise<void> {
+    try {
+      this.#link.publish(subject, message.body, reply, new HeaderBlock(headerLines(message)))
+      return SENT
+    } catch (error) {
+      return Promise.reject(
+        new TrunklineError('bus.publish_refused', { type: message.type, id: message.id, problem: errorText(error) }, { cause: error }),
+      )
+    }
+  }
+}
+
+const SENT: Promise<void> = Promise.resolve()
+
+class NatsLightSubscription implements LightSubscription {
+  readonly #subscriptions: readonly NatsClientSubscription[]
+
+  constructor(subscriptions: readonly NatsClientSubscription[]) {
+    this.#subscriptions = subscriptions
+  }
+
+  async close(): Promise<void> {
+    // Ends at once for us; what is on its way is lost, as the light plane allows.
+    for (const subscription of this.#subscriptions) if (!subscription.isClosed()) subscription.unsubscribe()
+    await Promise.resolve()
+  }
+}

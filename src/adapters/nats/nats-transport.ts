@@ -1,0 +1,185 @@
+import type {
+  DeadLetterPlane,
+  DeliverySink,
+  LightPlane,
+  Outbound,
+  Subscription,
+  Transport,
+  TransportCapabilities,
+  TransportHost,
+  TransportSubscription,
+} from '../../bus/port.ts'
+import { assert, errorText, TrunklineError } from '../../core/errors.ts'
+import { NatsAttempts } from './nats-attempts.ts'
+import type { NatsConnection } from './nats-client.ts'
+import { connectNats } from './nats-connect.ts'
+import { NatsDeadLetters } from './nats-dead-letters.ts'
+import type { FeedParts } from './nats-feed.ts'
+import { NatsLight } from './nats-light.ts'
+import { connectionLost, NatsLink } from './nats-link.ts'
+import { headerLines, storageId } from './nats-message.ts'
+import { NatsNames } from './nats-names.ts'
+import { settingsOf, targetOf, type NatsOptions, type NatsSettings, type NatsTarget } from './nats-options.ts'
+import { NatsPublisher } from './nats-publisher.ts'
+import { NatsPulse } from './nats-pulse.ts'
+import { NatsSubscription } from './nats-subscription.ts'
+import { NatsTopology } from './nats-topology.ts'
+
+/** What NATS JetStream with core NATS can do. */
+export const natsCapabilities: TransportCapabilities = {
+  canStore: true,
+  canOrderByKey: true,
+  canBroadcast: true,
+  canRequest: true,
+  canManageDeadLetters: true,
+  canReplay: true,
+  canDelayRetry: true,
+  survivesProcessDeath: true,
+  survivesBrokerRestart: true,
+  spansMachines: true,
+  scansDeadLetters: false,
+}
+
+/** Servers before this one can lose acknowledged messages in rare cases (N-10); they are used, and it is said. */
+const SERVER_RECOMMENDED: readonly number[] = [2, 10, 26]
+
+/**
+ * Messages over NATS: JetStream for what is stored, core NATS for requests and broadcasts.
+ *
+ * With one replica a stored message survives the death of every process, the server's included. The server writes it
+ * to the disk itself only every two minutes unless it is configured with `sync_interval: always`, so a crash of
+ * the operating system or a power loss can take acknowledged messages with it (N-07); three replicas close that gap.
+ *
+ * @throws `core.option_invalid` for options outside their range, and for credentials that would travel in plain text.
+ */
+export function nats(options: NatsOptions): Transport {
+  return new NatsTransport(options)
+}
+
+/** Everything that lives between `open` and `close`. */
+interface Running extends FeedParts {
+  readonly connection: NatsConnection
+  readonly light: NatsLight
+  readonly deadLetters: NatsDeadLetters
+}
+
+class NatsTransport implements Transport {
+  readonly name = 'nats'
+  readonly capabilities = natsCapabilities
+  readonly #settings: NatsSettings
+  readonly #target: NatsTarget | undefined
+  readonly #given: NatsConnection | undefined
+  #running: Running | undefined
+
+  constructor(options: NatsOptions) {
+    this.#settings = settingsOf(options)
+    this.#given = 'connection' in options ? options.connection : undefined
+    this.#target = 'connection' in options ? undefined : targetOf(options)
+  }
+
+  get deadLetters(): DeadLetterPlane | undefined {
+    return this.#running?.deadLetters
+  }
+
+  get light(): LightPlane | undefined {
+    return this.#running?.light
+  }
+
+  async open(host: TransportHost): Promise<void> {
+    assert(this.#running === undefined, 'a transport is open once at a time')
+    const { openTimeoutMs } = this.#settings
+    const startMs = host.clock.monotonicMs()
+    const connection = this.#given ?? (this.#target === undefined ? undefined : await connectNats(this.#target, host, openTimeoutMs))
+    assert(connection !== undefined, 'options name servers or a connection')
+    const running = this.#assemble(connection, host)
+    const leftMs = openTimeoutMs - (host.clock.monotonicMs() - startMs)
+    try {
+      const isReady = await running.link.within(this.#ready(running), leftMs)
+      if (isReady !== true) throw connectionLost('JetStream did not answer in time')
+    } catch (error) {
+      await this.#dismantle(running)
+      throw error instanceof TrunklineError ? error : connectionLost(errorText(error), error)
+    }
+    this.#running = running
+    host.report('up', durabilityNote(running.link.serverVersion))
+  }
+
+  publish(outbound: Outbound, signal: AbortSignal | undefined): Promise<void> {
+    const { publisher, names } = this.#need()
+    const { message, kind } = outbound
+    return publisher
+      .store(
+        {
+          stream: names.streamOf(kind),
+          subject: names.subjectOf(kind, message),
+          lines: headerLines(message),
+          storageId: storageId(message),
+          body: message.body,
+          type: message.type,
+          id: message.id,
+        },
+        signal,
+      )
+      .then(noValue)
+  }
+
+  async subscribe(subscription: Subscription, sink: DeliverySink): Promise<TransportSubscription> {
+    const running = this.#need()
+    const opened = new NatsSubscription(running, this.#settings, subscription, sink)
+    await opened.open()
+    return opened
+  }
+
+  async close(): Promise<void> {
+    const running = this.#running
+    if (running === undefined) return
+    this.#running = undefined
+    // Acks are sent without waiting for anything: this makes sure that the server has the last of them.
+    await running.link.flush()
+    await this.#dismantle(running)
+  }
+
+  #assemble(connection: NatsConnection, host: TransportHost): Running {
+    const names = new NatsNames(this.#settings.namespace)
+    const link = new NatsLink(connection, host, this.#settings.inboxPrefix ?? `_INBOX_${host.service}`)
+    const topology = new NatsTopology(link, names, this.#settings)
+    const publisher = new NatsPublisher(link, (stream) => {
+      topology.ensureStream(stream).catch((error: unknown) => {
+        host.logger.warn({ stream, problem: errorText(error) }, 'a stream of NATS is not available')
+      })
+    })
+    const pulse = new NatsPulse(host.clock, Math.min(this.#settings.ackWaitMs, this.#settings.leaseMs) / 3)
+    const attempts = new NatsAttempts(link, names, publisher)
+    const deadLetters = new NatsDeadLetters(link, names, publisher, { append: async () => await Promise.resolve() })
+    return { connection, host, link, names, topology, publisher, pulse, attempts, deadLetters, light: new NatsLight(link, names) }
+  }
+
+  async #ready({ topology, link }: Running): Promise<true> {
+    await topology.ensureStreams()
+    await link.flush()
+    return true
+  }
+
+  async #dismantle({ publisher, link }: Running): Promise<void> {
+    publisher.close()
+    await link.close(this.#given === undefined)
+  }
+
+  #need(): Running {
+    if (this.#running === undefined) throw new TrunklineError('bus.not_running', { operation: 'use of the transport', state: 'closed' })
+    return this.#running
+  }
+}
+
+function noValue(): void {}
+
+/** What the bus' health says about an old server; empty for others. */
+function durabilityNote(version: string): string {
+  const parts = version.split('.').map((part) => Number.parseInt(part, 10))
+  for (let index = 0; index < SERVER_RECOMMENDED.length; index++) {
+    const difference = (parts[index] ?? 0) - (SERVER_RECOMMENDED[index] ?? 0)
+    if (difference > 0) return ''
+    if (difference < 0) return `nats-server ${version} is older than ${SERVER_RECOMMENDED.join('.')}: in rare cases it can lose acknowledged messages`
+  }
+  return ''
+}
