@@ -157,6 +157,11 @@ export function freeClaims(turn: SqliteTurn, owner: number): void {
   turn.connection.run(`UPDATE trunkline_delivery SET state = ${READY}, owner = NULL, due_ms = 0, suspect = 1 WHERE state = ${CLAIMED} AND owner = ?`, owner)
 }
 
+/** Brings due times forward after the wall clock went back, so that no retry waits for hours that were lived through already. */
+export function shiftDueTimes(turn: SqliteTurn, nowMs: number, byMs: number): void {
+  turn.connection.run(`UPDATE trunkline_delivery SET due_ms = max(1, due_ms - ?) WHERE state IN (${READY}, ${BEHIND}) AND due_ms > ?`, Math.ceil(byMs), nowMs)
+}
+
 /** Removes a dead delivery for good. */
 export function removeDead(turn: SqliteTurn, place: SqlitePlace): void {
   const { connection } = turn

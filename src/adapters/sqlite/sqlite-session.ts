@@ -6,6 +6,7 @@ import type { SqliteTurn } from './sqlite-commit-queue.ts'
 import { integer } from './sqlite-connection.ts'
 import type { SqliteConnection } from './sqlite-connection.ts'
 import type { SqliteDeadLetters } from './sqlite-dead-letters.ts'
+import { shiftDueTimes } from './sqlite-deliveries.ts'
 import { joinGroup } from './sqlite-groups.ts'
 import { SqliteHealth } from './sqlite-health.ts'
 import { SqliteInstances, putOutLost } from './sqlite-instances.ts'
@@ -22,6 +23,8 @@ import { SqliteWake } from './sqlite-wake.ts'
 const CHECKPOINT_EVERY_MS = 30_000
 /** Time between two tries to watch the wake file after the watcher failed. */
 const WATCH_AGAIN_MS = 10_000
+/** A wall clock that goes back by more than this was set, not corrected. */
+const CLOCK_JUMP_MIN_MS = 1_000
 
 /** The planes that a session serves; they belong to the transport and outlive the session. */
 export interface SqlitePlanes {
@@ -46,6 +49,7 @@ export class SqliteSession {
   #isCheckpointDue = false
   #checkpointAtMs: number
   #watchAtMs = 0
+  #wallAheadMs: number
 
   constructor(settings: SqliteSettings, host: TransportHost, connections: SqliteConnections, planes: SqlitePlanes) {
     this.#settings = settings
@@ -59,6 +63,7 @@ export class SqliteSession {
     this.#consuming = this.#queue('consuming', connections.consuming, this.#intake)
     this.#wake = connections.wakeFile === undefined || !settings.isWatching ? undefined : new SqliteWake(connections.wakeFile, this.#onTouched, this.#onWatchLost)
     this.#checkpointAtMs = host.clock.monotonicMs() + CHECKPOINT_EVERY_MS
+    this.#wallAheadMs = host.clock.nowMs() - host.clock.monotonicMs()
   }
 
   /** Opens the file and enters this instance. */
@@ -198,6 +203,7 @@ export class SqliteSession {
       this.#isCheckpointDue = true
       this.#intake.wakeAll()
     }
+    this.#heedClock()
     this.#intake.check()
     for (const lost of this.#instances.watch(consuming, this.#settings.pollMs)) {
       void this.#consuming.call((turn) => putOutLost(turn, lost)).catch(() => {})
@@ -210,5 +216,16 @@ export class SqliteSession {
       consuming.row('PRAGMA wal_checkpoint(PASSIVE)')
     }
     this.#consuming.poke()
+  }
+
+  /** Due times are wall-clock times. Where several processes bring them forward, retries come early, which harms less than hours late. */
+  #heedClock(): void {
+    const { clock } = this.#host
+    const aheadMs = clock.nowMs() - clock.monotonicMs()
+    const backMs = this.#wallAheadMs - aheadMs
+    this.#wallAheadMs = aheadMs
+    if (backMs < CLOCK_JUMP_MIN_MS) return
+    void this.#consuming.call((turn) => shiftDueTimes(turn, clock.nowMs(), backMs)).catch(() => {})
+    this.#intake.wakeAll()
   }
 }

@@ -87,6 +87,8 @@ export class SqliteSubscription implements TransportSubscription {
       if (this.#isPaused) void delivery.release()
       else if (!this.#isClosed) this.#give(delivery)
     }
+    // A claim is smaller than a large window, so that no single transaction takes long.
+    if (this.#isHungry && this.#room() > 0) this.#backing.queue.poke()
   }
 
   #give(delivery: SqliteDelivery): void {

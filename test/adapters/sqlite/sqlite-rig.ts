@@ -1,3 +1,12 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { DatabaseSync } from 'node:sqlite'
+import { sqlite } from '../../../src/adapters/sqlite/index.ts'
+import type { SqliteFileOptions } from '../../../src/adapters/sqlite/index.ts'
 import type { Delivery, Outbound, Subscription, Transport, TransportHost, TransportState } from '../../../src/bus/port.ts'
 import type { Clock } from '../../../src/core/clock.ts'
 import { systemClock } from '../../../src/core/clock.ts'
@@ -86,4 +95,101 @@ export class Inbox {
 /** Publishes without a signal. */
 export async function publish(transport: Transport, ...messages: readonly Outbound[]): Promise<void> {
   await Promise.all(messages.map((message) => transport.publish(message, undefined)))
+}
+
+/** A directory of its own with a database path in it, removed by `remove`. */
+export class Workplace {
+  readonly directory: string = mkdtempSync(join(tmpdir(), 'trunkline-sqlite-'))
+  readonly file: string = join(this.directory, 'app.db')
+  readonly #open: { close(): unknown }[] = []
+
+  /** Opens a transport on the file; `clean` closes it. */
+  async transport(options: Partial<SqliteFileOptions> = {}, host: TransportHost = new TestHost()): Promise<Transport> {
+    const { transport } = sqlite({ file: this.file, ...options })
+    await transport.open(host)
+    this.#open.push(transport)
+    return transport
+  }
+
+  /** Opens the file as any program could. */
+  database(): DatabaseSync {
+    const database = new DatabaseSync(this.file)
+    database.exec('PRAGMA busy_timeout = 5000')
+    this.#open.push({ close: () => (database.isOpen ? database.close() : undefined) })
+    return database
+  }
+
+  /** Starts `sqlite-child.ts` with the file; `clean` kills it. */
+  child(...words: readonly string[]): Child {
+    const child = new Child([this.file, ...words])
+    this.#open.push({ close: () => child.kill() })
+    return child
+  }
+
+  /** One number from the file. */
+  count(sql: string): number {
+    const database = this.database()
+    const row: unknown = database.prepare(sql).get()
+    database.close()
+    return typeof row === 'object' && row !== null ? Number(Object.values(row)[0]) : Number.NaN
+  }
+
+  async clean(): Promise<void> {
+    for (const each of this.#open.splice(0).toReversed()) await each.close()
+    rmSync(this.directory, { recursive: true, force: true })
+  }
+}
+
+/** What a child process says, one JSON value a line. */
+export interface Said {
+  readonly what: string
+  readonly id?: string
+  readonly attempt?: number
+  readonly isSuspect?: boolean
+  readonly atMs?: number
+  readonly key?: string
+}
+
+/** A process of its own that uses the file. */
+export class Child {
+  readonly said: Said[] = []
+  readonly #process: ChildProcess
+  readonly #ended: Promise<void>
+
+  constructor(words: readonly string[]) {
+    this.#process = spawn(process.execPath, [join(import.meta.dirname, 'sqlite-child.ts'), ...words], { stdio: ['pipe', 'pipe', 'inherit'] })
+    this.#ended = new Promise((resolve) => {
+      this.#process.once('exit', () => resolve())
+    })
+    if (this.#process.stdout !== null) {
+      createInterface({ input: this.#process.stdout }).on('line', (line) => this.said.push(JSON.parse(line)))
+    }
+  }
+
+  get pid(): number {
+    return this.#process.pid ?? 0
+  }
+
+  /** Resolves when the child has said it that often. */
+  async says(what: string, times = 1): Promise<void> {
+    await until(() => this.said.filter((each) => each.what === what).length >= times, `"${what}" from the child`)
+  }
+
+  tell(line: string): void {
+    this.#process.stdin?.write(`${line}\n`)
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#process.kill(name)
+  }
+
+  /** SIGKILL, and waits for the end. */
+  async kill(): Promise<void> {
+    this.#process.kill('SIGKILL')
+    await this.#ended
+  }
+
+  ended(): Promise<void> {
+    return this.#ended
+  }
 }
