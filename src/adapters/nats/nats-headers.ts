@@ -60,6 +60,29 @@ export function statusText(text: string): string {
   return text.slice(VERSION.length + 5, Math.max(0, text.indexOf('\r\n'))).slice(0, 200)
 }
 
+/** Names that nearly every message has, by length: recognised in place, without making and hashing a new text each time. */
+const COMMON_NAMES: readonly (readonly string[])[] = byLength([
+  'ce-datacontenttype', 'ce-specversion', 'ce-id', 'ce-source', 'ce-type', 'ce-time', 'ce-dataversion', 'ce-partitionkey', 'ce-correlationid',
+  'ce-causationid', 'ce-traceparent', 'ce-hops', 'ce-replyto', 'Nats-Msg-Id', 'Nats-Expected-Stream', 'trunkline-attempts', 'trunkline-due',
+])
+
+function byLength(names: readonly string[]): readonly (readonly string[])[] {
+  const table: string[][] = []
+  for (const name of names) {
+    while (table.length <= name.length) table.push([])
+    table[name.length]?.push(name)
+  }
+  return table
+}
+
+function nameAt(text: string, at: number, colon: number): string {
+  const common = COMMON_NAMES[colon - at]
+  if (common !== undefined) for (const name of common) if (text.startsWith(name, at)) return name
+  return text.slice(at, colon)
+}
+
+const BLANK = 0x20
+
 /**
  * Names in lower case and values without surrounding blanks. Of a repeated name the first counts, so that
  * nobody can override an attribute by appending it again.
@@ -73,8 +96,11 @@ export function parseHeaders(text: string): Map<string, string> {
     if (end <= at) return headers
     const colon = text.indexOf(':', at)
     if (colon > at && colon < end) {
-      const name = text.slice(at, colon).toLowerCase()
-      if (!headers.has(name)) headers.set(name, text.slice(colon + 1, end).trim())
+      const name = nameAt(text, at, colon).toLowerCase()
+      const from = text.charCodeAt(colon + 1) === BLANK ? colon + 2 : colon + 1
+      const isTrimmed = from < end && text.charCodeAt(from) > BLANK && text.charCodeAt(end - 1) > BLANK
+      const value = text.slice(from, end)
+      if (!headers.has(name)) headers.set(name, isTrimmed ? value : value.trim())
     }
     at = end + 2
   }
