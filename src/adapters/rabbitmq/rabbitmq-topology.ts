@@ -1,0 +1,111 @@
+import { TrunklineError, errorText } from '../../core/errors.ts'
+import type { RabbitChannel, RabbitConnection, RabbitQueueState, RabbitTable } from './rabbitmq-client.ts'
+import { declareDelays, duePattern } from './rabbitmq-delay.ts'
+import type { RabbitLink } from './rabbitmq-link.ts'
+import { connectionLost } from './rabbitmq-problem.ts'
+import { patternOf, type RabbitNames } from './rabbitmq-names.ts'
+import { COMMAND, QUORUM, UNROUTED_MESSAGES_MAX } from './rabbitmq-queues.ts'
+
+/** Kind of a message, which decides its exchange. */
+export type Kind = 'event' | 'command'
+
+/** Declares what the adapter needs on the broker. Everything is idempotent, and nothing that exists is ever changed (R-17). */
+export class RabbitTopology {
+  readonly names: RabbitNames
+  #usesDelays = false
+
+  constructor(names: RabbitNames) {
+    this.names = names
+  }
+
+  /** Exchanges, the queue of events that nobody wants, the dead letters; and the delays where a group uses them. */
+  async declareBase(channel: RabbitChannel): Promise<void> {
+    const { names } = this
+    await this.#exchange(channel, names.unrouted, 'fanout')
+    await this.queue(channel, names.unrouted, { ...QUORUM, 'x-max-length': UNROUTED_MESSAGES_MAX, 'x-overflow': 'drop-head' })
+    await channel.bindQueue(names.unrouted, names.unrouted, '')
+    await this.#exchange(channel, names.events, 'topic', names.unrouted)
+    await this.#exchange(channel, names.commands, 'topic')
+    await this.#exchange(channel, names.light, 'topic')
+    // A message for a queue that was deleted must leave the delays, or it would hold up all behind it for ever.
+    await this.#exchange(channel, names.due, 'topic', names.unrouted)
+    await this.queue(channel, names.dead, QUORUM)
+    if (this.#usesDelays) await declareDelays(channel, names)
+  }
+
+  /** The delay ladder, which groups use to retry. */
+  async declareDelays(channel: RabbitChannel): Promise<void> {
+    this.#usesDelays = true
+    await declareDelays(channel, this.names)
+  }
+
+  /** The queues of one type in an unordered group, bound. Returns the name of the first. */
+  async declareGroup(channel: RabbitChannel, kind: Kind, group: string, type: string): Promise<string> {
+    const queue = this.names.group(kind, group, type)
+    await this.queue(channel, queue, kind === 'command' ? COMMAND : QUORUM)
+    await this.queue(channel, this.names.suspects(queue), QUORUM)
+    await channel.bindQueue(queue, kind === 'command' ? this.names.commands : this.names.events, patternOf(type))
+    await this.bindDue(channel, queue)
+    return queue
+  }
+
+  /** Lets delayed messages for a queue come back to it. */
+  async bindDue(channel: RabbitChannel, queue: string): Promise<void> {
+    await channel.bindQueue(queue, this.names.due, duePattern(queue))
+  }
+
+  /**
+   * Declares a queue.
+   *
+   * @throws `bus.subscription_conflict` where it exists with other arguments (R-17).
+   */
+  async queue(channel: RabbitChannel, name: string, args: RabbitTable): Promise<RabbitQueueState> {
+    try {
+      return await channel.assertQueue(name, { durable: true, arguments: args })
+    } catch (error) {
+      throw declareError(name, error)
+    }
+  }
+
+  async #exchange(channel: RabbitChannel, name: string, type: string, alternateExchange?: string): Promise<void> {
+    try {
+      await channel.assertExchange(name, type, { durable: true, ...(alternateExchange === undefined ? {} : { alternateExchange }) })
+    } catch (error) {
+      throw declareError(name, error)
+    }
+  }
+}
+
+/** AMQP reply codes that a repetition does not change. */
+const ACCESS_REFUSED = 403
+const PRECONDITION_FAILED = 406
+
+/** The AMQP reply code of an error of amqplib's, or undefined. */
+export function replyCodeOf(error: unknown): number | undefined {
+  return typeof error === 'object' && error !== null && 'code' in error && typeof error.code === 'number' ? error.code : undefined
+}
+
+function declareError(name: string, error: unknown): unknown {
+  const code = replyCodeOf(error)
+  if (code !== ACCESS_REFUSED && code !== PRECONDITION_FAILED) return error
+  const advice = code === PRECONDITION_FAILED ? 'it exists with other settings; drain and delete it, or use another namespace or group' : 'the user lacks the permission'
+  return new TrunklineError('bus.subscription_conflict', { subscription: name, problem: `${advice}: ${errorText(error).slice(0, 300)}` }, { cause: error })
+}
+
+/**
+ * Does something on a channel of its own, so that a refusal disturbs nobody else.
+ *
+ * @throws `bus.connection_lost` while the link is down.
+ */
+export async function onSpareChannel<T>(link: RabbitLink, work: (channel: RabbitChannel) => Promise<T>): Promise<T> {
+  const connection: RabbitConnection | undefined = link.connection
+  if (connection === undefined) throw connectionLost(`there is no connection for ${link.role}`)
+  const channel = await connection.createChannel()
+  // R-22: the rejection of `work` tells the same.
+  channel.on('error', () => undefined)
+  try {
+    return await work(channel)
+  } finally {
+    await channel.close().catch(() => undefined)
+  }
+}
