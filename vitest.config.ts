@@ -27,7 +27,7 @@ const config: ViteUserConfig = {
           name: 'int',
           include: ['test/**/*.int.test.ts'],
           testTimeout: 60_000,
-          hookTimeout: 60_000,
+          hookTimeout: 120_000,
           // Each file may run a broker of its own beside its test process.
           maxWorkers: 2,
         },

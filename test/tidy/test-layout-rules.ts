@@ -1,7 +1,7 @@
 /** Rooms of test/ whose files stand for something else than one source file. */
 const FREE_ROOMS = ['tidy', 'conformance', 'package', 'servers', 'scripts', 'examples', 'demo', 'bench', 'docs'] as const
 
-const SUFFIX = /(?:\.int|\.sim)?\.test\.ts$|\.test-d\.ts$/
+const SUFFIX = /(?:\.int|\.sim|\.property)?\.test\.ts$|\.test-d\.ts$/
 
 /** Tests that name no source file: `test/bus/lanes.int.test.ts` needs `src/bus/lanes.ts`. */
 export function testNameComplaints(paths: readonly string[]): readonly string[] {
@@ -28,7 +28,7 @@ export function conformanceComplaints(paths: readonly string[]): readonly string
 export function fileNameComplaints(paths: readonly string[]): readonly string[] {
   const mine = paths.filter((path) => /^(?:src|test|scripts)\/.*\.(?:ts|mjs)$/.test(path))
   return mine.flatMap((path) => {
-    const name = path.slice(path.lastIndexOf('/') + 1).replace(/(?:\.int|\.sim)?\.test\.ts$|\.test-d\.ts$|\.ts$|\.mjs$/, '')
+    const name = path.slice(path.lastIndexOf('/') + 1).replace(/(?:\.int|\.sim|\.property)?\.test\.ts$|\.test-d\.ts$|\.ts$|\.mjs$/, '')
     if (!/^[a-z0-9]+(?:-[a-z0-9]+)*$/.test(name)) return [`${path} is not in kebab-case`]
     return /^(?:utils?|helpers?|common|misc|shared)$/.test(name) ? [`${path} does not say what it holds`] : []
   })
