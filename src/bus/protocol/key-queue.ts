@@ -55,6 +55,8 @@ export class LaneMessage {
   /** Id of its `dead` head, which is its dead letter's. */
   deadId: string | undefined
   record: DeadLetterRecord | undefined
+  /** Its dead letter is known to be stored. */
+  isBuried = false
   control: PendingControl | undefined
   /** Copies in the lane that are not acked. */
   readonly live: LiveItem[] = []

@@ -240,6 +240,7 @@ export class OrderedLane implements Lane, Dispenser, Settles {
     let isPut = await this.#hold.append(queue, item, head)
     if (isPut && head.record !== undefined) isPut = await this.#hold.storeDeadLetter(head.id, item, head.record)
     if (isPut) {
+      item.isBuried = head.record !== undefined
       item.isDurable = true
       void this.#ackLive(item)
       isPut = await this.#hold.remove(older)
@@ -278,17 +279,23 @@ export class OrderedLane implements Lane, Dispenser, Settles {
   /** Acks what the lane still has of a message that is safe in the hold list. */
   #ackCopies(item: LaneMessage): void {
     if (!item.isDurable || item.busy > 0 || item.live.length === 0 || this.#state === 'lost') return
-    const { wait, deadId, record } = item
-    if (wait !== 'dead' || deadId === undefined || record === undefined) void this.#ackLive(item)
+    const { isBuried, deadId, record } = item
+    if (isBuried || deadId === undefined || record === undefined) void this.#ackLive(item)
     else void this.#task(() => this.#storeDeadLetterAgain(item, deadId, record))
   }
 
-  /** The lane still had the message, so that its last owner may have died before it stored the dead letter. */
+  /**
+   * The lane still had the message, so that its last owner may have died before it stored the dead letter. Where it had stored
+   * it and an operator acts in this very moment, a dead letter stays listed that nothing waits for; acting on it drops it.
+   */
   async #storeDeadLetterAgain(item: LaneMessage, id: string, record: DeadLetterRecord): Promise<void> {
     item.busy++
     const isStored = await this.#hold.storeDeadLetter(id, item, record)
     item.busy--
-    if (isStored) await this.#ackLive(item)
+    if (isStored) {
+      item.isBuried = true
+      await this.#ackLive(item)
+    }
     const queue = this.#queues.get(orderingKey(item.message))
     if (queue !== undefined) this.#advance(queue)
   }
@@ -297,6 +304,7 @@ export class OrderedLane implements Lane, Dispenser, Settles {
   async #clear(item: LaneMessage, superfluous: readonly HoldPlace[]): Promise<void> {
     if (item.deadId !== undefined && item.record !== undefined && item.control === undefined) {
       if (!(await this.#hold.storeDeadLetter(item.deadId, item, item.record))) return
+      item.isBuried = true
     }
     for (const place of superfluous) await this.#hold.removePlace(place)
   }
@@ -318,6 +326,7 @@ export class OrderedLane implements Lane, Dispenser, Settles {
     item.control = undefined
     item.deadId = undefined
     item.record = undefined
+    item.isBuried = false
     item.wait = 'none'
     if (wish.control === 'remove') return await this.#finish(queue, item, wish)
     item.attempt = 0

@@ -169,7 +169,7 @@ export class Owner implements LaneBacking {
     const before = this.#broker.owner
     if (before !== undefined) before.#isCut = true
     this.#broker.owner = this
-    for (const row of [...this.#broker.hold]) this.lane.onHeld(row.entry, this.#place(row))
+    for (const row of this.#broker.hold) this.lane.onHeld(row.entry, this.#place(row))
     this.lane.recovered()
     this.pump()
     return this
