@@ -1,7 +1,7 @@
 import type { Message } from '../core/envelope.ts'
 import type { Timer } from '../core/clock.ts'
 import type { HandlerContext } from './context.ts'
-import { DeliveryRunner, type Prepared, type RunnerHost, type RunnerOptions, isThenable } from './delivery-runner.ts'
+import { DeliveryRunner, type Prepared, type RunnerHost, type RunnerOptions, type Settled, isThenable } from './delivery-runner.ts'
 
 /** A handler for many messages at once. */
 export type BatchHandle = (messages: readonly Message[], context: HandlerContext) => unknown
@@ -16,7 +16,7 @@ export interface BatchOptions {
 
 interface Waiting {
   readonly prepared: Prepared
-  readonly done: (result: Promise<void>) => void
+  readonly done: (result: Settled) => void
 }
 
 /**

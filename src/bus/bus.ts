@@ -27,6 +27,8 @@ import { currentScope } from './scope.ts'
 import { type AnyHandle, type PlanRequest, type SubscriptionPlan, commandPlan, eventPlan, handlerName, listOf } from './subscriptions.ts'
 import { SuspectGate } from './suspect-gate.ts'
 
+const STORED: Promise<void> = Promise.resolve()
+
 /** A handler as a caller may write it: its parameter is typed by its contract. */
 type TypedHandle = (message: never, context: HandlerContext) => unknown
 
@@ -436,7 +438,7 @@ export class Bus implements AsyncDisposable {
       const kind = contract.kind === 'event' ? 'event' : 'command'
       const stored = this.#transport.publish({ kind, message }, this.#defaults.publishTimeoutMs ?? PUBLISH_TIMEOUT_MS)
       this.#counters.published++
-      return stored
+      return stored ?? STORED
     }
     const light = this.#light(contract.kind === 'event' ? 'canBroadcast' : 'canRequest', contract.type)
     if (contract.kind === 'event') return light.broadcast(message)

@@ -57,6 +57,9 @@ export interface RunnerHost {
 /** What an asker gets to know. */
 export type AnswerOutcome = { readonly kind: 'value'; readonly value: unknown } | { readonly kind: 'error'; readonly error: unknown }
 
+/** Resolves when a delivery is settled; undefined where it is settled already. */
+export type Settled = Promise<void> | undefined
+
 /** A delivery that passed every check and waits for its handler. */
 export interface Prepared {
   readonly delivery: Delivery
@@ -78,6 +81,7 @@ export class DeliveryRunner {
   readonly #waiting: Delivery[] = []
   #inFlight = 0
   #isStopping = false
+  #isPumping = false
   readonly #idle: (() => void)[] = []
   readonly #running = new Set<LazyContext>()
   readonly #source: ContextSource
@@ -122,7 +126,7 @@ export class DeliveryRunner {
   }
 
   /** Runs what was prepared; a batching runner collects instead. */
-  protected perform(prepared: Prepared): Promise<void> {
+  protected perform(prepared: Prepared): Settled {
     return this.performOne(prepared, prepared.entry.handle)
   }
 
@@ -130,17 +134,23 @@ export class DeliveryRunner {
   protected flush(): void {}
 
   protected pump(): void {
+    // A delivery that is settled at once ends inside the loop, which then goes on by itself.
+    if (this.#isPumping) return
+    this.#isPumping = true
     while (this.hasRoom) {
       const delivery = this.#waiting.shift()
-      if (delivery === undefined) return
+      if (delivery === undefined) break
       this.#inFlight++
-      this.#run(delivery).then(this.#ended, this.#broke)
+      const settled = this.#run(delivery)
+      if (settled === undefined) this.#ended()
+      else settled.then(this.#ended, this.#broke)
     }
+    this.#isPumping = false
   }
 
   readonly #ended = (): void => {
     this.#inFlight--
-    if (this.#inFlight === 0) for (const resolve of this.#idle.splice(0)) resolve()
+    if (this.#inFlight === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
     if (this.#waiting.length > 0) this.pump()
   }
 
@@ -149,7 +159,7 @@ export class DeliveryRunner {
     this.#ended()
   }
 
-  #run(delivery: Delivery): Promise<void> {
+  #run(delivery: Delivery): Settled {
     if (delivery.isSuspect) return this.#runAlone(delivery)
     const prepared = this.#prepare(delivery, delivery.attempt)
     return prepared instanceof Promise ? prepared : this.perform(prepared)
@@ -207,7 +217,7 @@ export class DeliveryRunner {
   }
 
   /** Runs one handler and settles its delivery. A synchronous handler costs no timer and no extra turn. */
-  protected performOne(prepared: Prepared, handle: HandlerEntry['handle']): Promise<void> {
+  protected performOne(prepared: Prepared, handle: HandlerEntry['handle']): Settled {
     const { delivery, entry, attempt } = prepared
     let result: unknown
     try {
@@ -223,7 +233,7 @@ export class DeliveryRunner {
   }
 
   /** Before the ack comes the answer: a death in between repeats the command and its answer, and loses neither. */
-  protected succeed(delivery: Delivery, entry: HandlerEntry, outcome: AnswerOutcome): Promise<void> {
+  protected succeed(delivery: Delivery, entry: HandlerEntry, outcome: AnswerOutcome): Settled {
     this.host.counters.handled++
     if (delivery.message.replyTo === undefined) return delivery.ack()
     return this.host.answer(delivery.message, entry.contract, outcome).then(() => delivery.ack())

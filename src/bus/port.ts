@@ -57,6 +57,17 @@ export interface TransportHost {
 /** How a transport's link is. */
 export type TransportState = 'up' | 'degraded' | 'down'
 
+/**
+ * Says that a publish was given up by its caller. A part of `AbortSignal`, so that one fits; the wrapper's own
+ * is cheaper to make, which counts because every publish has one.
+ */
+export interface PublishSignal {
+  readonly aborted: boolean
+  /** Takes one listener; a second one replaces it. */
+  addEventListener(type: 'abort', listener: () => void, options?: { readonly once?: boolean }): void
+  removeEventListener(type: 'abort', listener: () => void): void
+}
+
 /** Where a message goes. */
 export interface Outbound {
   readonly kind: 'event' | 'command'
@@ -90,9 +101,11 @@ export interface Transport {
    * aborts `signal`; after that the outcome is unknown). An event that no group wants is stored or
    * dropped as the broker does it; a command is always kept for the group to come.
    *
+   * Returns undefined where the message is stored already when the call returns.
+   *
    * @throws `bus.publish_refused` when the broker refuses the message, `bus.connection_lost`.
    */
-  publish(outbound: Outbound, signal: AbortSignal | undefined): Promise<void>
+  publish(outbound: Outbound, signal: PublishSignal | undefined): Promise<void> | undefined
 
   /**
    * Starts delivering to `sink`. Resolves when the group exists durably: every message published
@@ -133,7 +146,8 @@ export type DeliverySink = (delivery: Delivery) => void
  * One message handed to one group, until exactly one of the four settling methods is called.
  *
  * A settling method resolves when the broker has it, or when it is certain to be redelivered. It
- * does not reject for a lost link: the message will come again, which at-least-once allows.
+ * does not reject for a lost link: the message will come again, which at-least-once allows. `ack` returns
+ * undefined where that is so already when it returns.
  */
 export interface Delivery {
   readonly message: WireMessage
@@ -152,7 +166,7 @@ export interface Delivery {
    */
   begin(): Promise<number>
   /** The message was handled. */
-  ack(): Promise<void>
+  ack(): Promise<void> | undefined
   /** The attempt failed: deliver again after `delayMs`, with `attempt` one higher. Never blocks other keys or messages. */
   retry(delayMs: number): Promise<void>
   /** Give up: keep the message with its record. In an ordered group its key stays held until redrive or removal. */

@@ -2,12 +2,13 @@ import type { Clock } from '../core/clock.ts'
 import { TrunklineError, errorText, isTrunklineError } from '../core/errors.ts'
 import { PUBLISH_PENDING_MAX } from '../core/limits.ts'
 import { DeadlineSweep, type Expiring } from './deadline-sweep.ts'
-import type { DeliverySink, Outbound, Subscription, Transport, TransportHost, TransportState, TransportSubscription } from './port.ts'
+import type { DeliverySink, Outbound, PublishSignal, Subscription, Transport, TransportHost, TransportState, TransportSubscription } from './port.ts'
 
-/** A publish that waits for its confirm. */
-class PendingPublish implements Expiring {
+/** A publish that waits for its confirm; at the same time the signal that it was given up. */
+class PendingPublish implements Expiring, PublishSignal {
   readonly expiresAtMs: number
-  readonly controller = new AbortController()
+  aborted = false
+  #listener: (() => void) | undefined
   readonly #outbound: Outbound
   readonly #timeoutMs: number
   readonly #reject: (error: unknown) => void
@@ -19,12 +20,23 @@ class PendingPublish implements Expiring {
     this.#reject = reject
   }
 
+  addEventListener(_type: 'abort', listener: () => void): void {
+    this.#listener = listener
+  }
+
+  removeEventListener(): void {
+    this.#listener = undefined
+  }
+
   expire(): void {
-    this.controller.abort()
+    this.aborted = true
+    this.#listener?.()
     const { type, id } = this.#outbound.message
     this.#reject(new TrunklineError('bus.publish_timeout', { type, id, timeoutMs: this.#timeoutMs }))
   }
 }
+
+const NOTHING = (): void => {}
 
 /** What the wrapper tells the bus. */
 export interface TransportWatcher {
@@ -82,15 +94,23 @@ export class RuntimeTransport {
     this.#watcher.stateChanged(this.inner, state, reason)
   }
 
-  /** @throws `bus.publish_timeout`, `bus.publish_refused`, `bus.connection_lost`, `bus.overloaded`. */
-  publish(outbound: Outbound, timeoutMs: number): Promise<void> {
+  /**
+   * Resolves, or returns undefined, when the message is stored.
+   *
+   * @throws `bus.publish_timeout`, `bus.publish_refused`, `bus.connection_lost`, `bus.overloaded`.
+   */
+  publish(outbound: Outbound, timeoutMs: number): Promise<void> | undefined {
     if (this.#pending.size >= PUBLISH_PENDING_MAX) {
-      return Promise.reject(new TrunklineError('bus.overloaded', { what: 'publishes that wait for storage', limit: PUBLISH_PENDING_MAX }))
+      throw new TrunklineError('bus.overloaded', { what: 'publishes that wait for storage', limit: PUBLISH_PENDING_MAX })
     }
+    let giveUp: (error: unknown) => void = NOTHING
+    const pending = new PendingPublish(outbound, timeoutMs, this.#clock.monotonicMs(), (error) => giveUp(error))
+    const stored = this.inner.publish(outbound, pending)
+    if (stored === undefined) return undefined
+    this.#pending.add(pending)
     return new Promise((resolve, reject) => {
-      const pending = new PendingPublish(outbound, timeoutMs, this.#clock.monotonicMs(), reject)
-      this.#pending.add(pending)
-      this.inner.publish(outbound, pending.controller.signal).then(
+      giveUp = reject
+      stored.then(
         () => {
           this.#pending.remove(pending)
           resolve()

@@ -260,9 +260,9 @@ export class MemoryDelivery implements Delivery {
     return Promise.resolve(this.attempt)
   }
 
-  ack(): Promise<void> {
+  ack(): undefined {
     if (this.#take()) this.#group.finish(this.#item)
-    return DONE
+    return undefined
   }
 
   retry(delayMs: number): Promise<void> {

@@ -59,13 +59,9 @@ class MemoryTransport implements Transport {
     return Promise.resolve()
   }
 
-  publish(outbound: Outbound): Promise<void> {
-    try {
-      this.#broker.publish(outbound)
-      return STORED
-    } catch (error) {
-      return Promise.reject(error)
-    }
+  publish(outbound: Outbound): undefined {
+    this.#broker.publish(outbound)
+    return undefined
   }
 
   subscribe(subscription: Subscription, sink: DeliverySink): Promise<TransportSubscription> {
