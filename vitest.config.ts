@@ -11,10 +11,19 @@ if (major < 22 || (major === 22 && minor < 13)) {
 }
 
 const config: ViteUserConfig = {
+  resolve: {
+    // What examples import as a user does; here it is the source, so that no stale build is tested.
+    alias: [
+      { find: /^trunkline$/, replacement: `${import.meta.dirname}/src/index.ts` },
+      { find: /^trunkline\/testing$/, replacement: `${import.meta.dirname}/src/testing/index.ts` },
+      { find: /^trunkline\/(memory|sqlite|nats|rabbitmq)$/, replacement: `${import.meta.dirname}/src/adapters/$1/index.ts` },
+    ],
+  },
   test: {
     watch: false,
     projects: [
       {
+        extends: true,
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
@@ -23,6 +32,7 @@ const config: ViteUserConfig = {
         },
       },
       {
+        extends: true,
         test: {
           name: 'int',
           include: ['test/**/*.int.test.ts'],

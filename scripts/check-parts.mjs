@@ -11,6 +11,7 @@ export async function runCheckParts() {
   const paths = LINTED.filter((path) => existsSync(join(rootDir, path)))
   return [
     await runProgram('types', 'tsc', ['--noEmit']),
+    await runProgram('types of the library', 'tsc', ['--noEmit', '-p', 'tsconfig.build.json']),
     await runProgram('lint', 'oxlint', ['--type-aware', '--deny-warnings', ...paths]),
     await runTests('unit and tidy tests', ['--project', 'unit']),
   ]

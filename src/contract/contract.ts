@@ -136,7 +136,8 @@ type ErrorData<E extends Record<string, Schema>> = { readonly [N in keyof E]: Ou
 type NoErrors = Record<never, Schema>
 type NothingSchema = Schema<undefined, undefined>
 
-interface EventTypes<S extends Schema> extends ContractTypes {
+/** The types of an event with this schema; exported so that a user's declarations can name it. */
+export interface EventTypes<S extends Schema> extends ContractTypes {
   readonly input: InputOf<S>
   readonly output: OutputOf<S>
   readonly replyInput: undefined
@@ -144,7 +145,8 @@ interface EventTypes<S extends Schema> extends ContractTypes {
   readonly errors: Record<never, unknown>
 }
 
-interface CallTypes<S extends Schema, R extends Schema, E extends Record<string, Schema>> extends ContractTypes {
+/** The types of a command or query with these schemas; exported so that a user's declarations can name it. */
+export interface CallTypes<S extends Schema, R extends Schema, E extends Record<string, Schema>> extends ContractTypes {
   readonly input: InputOf<S>
   readonly output: OutputOf<S>
   readonly replyInput: InputOf<R>

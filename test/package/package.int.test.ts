@@ -97,17 +97,24 @@ describe('an installation without optional peers', () => {
     expect(outcome.message).toContain(`npm install ${missing}`)
   })
 
-  test('type-checks every entry, library declarations included', async () => {
+  test('type-checks every entry, library declarations and declarations of its own included', async () => {
     const source = `
-      import { createBus, event, type Bus } from 'trunkline'
+      import { command, createBus, event, query, type Bus } from 'trunkline'
       import * as memory from 'trunkline/memory'
       import * as sqlite from 'trunkline/sqlite'
       import * as nats from 'trunkline/nats'
       import * as rabbitmq from 'trunkline/rabbitmq'
       import * as testing from 'trunkline/testing'
       import { z } from 'zod'
-      const Placed = event('sales.order-placed', { schema: z.object({ orderId: z.string() }) })
+      export const Placed = event('sales.order-placed', { schema: z.object({ orderId: z.string() }) })
+      export const Reserve = command('stock.reserve', { schema: z.object({ sku: z.string() }) })
+      export const Quote = query('pricing.quote-price', {
+        request: z.object({ sku: z.string() }), response: z.object({ cents: z.int() }), errors: { unknownSku: z.object({ sku: z.string() }) },
+      })
       export const bus: Bus = createBus({ service: { name: 'consumer' }, transport: memory.memory() })
+      bus.handle(Reserve, (message) => { message.data.sku.toUpperCase() })
+      bus.answer(Quote, (message) => ({ cents: message.data.sku.length }))
+      export const cents: Promise<number> = bus.ask(Quote, { sku: 's-1' }).then((reply) => reply.cents)
       bus.on(Placed, { group: 'audit' }, (message) => message.data.orderId.toUpperCase())
       // @ts-expect-error -- the schema has no such field, and the types know it
       bus.on(Placed, { group: 'audit' }, (message) => message.data.price)

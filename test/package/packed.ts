@@ -90,7 +90,7 @@ export class Consumer {
     this.write('consumer.ts', source)
     const compilerOptions = {
       target: 'es2023', lib: ['es2024', 'esnext.disposable'], module: 'nodenext', moduleResolution: 'nodenext', strict: true, exactOptionalPropertyTypes: true,
-      skipLibCheck: false, noEmit: true, types: ['node'], typeRoots: [join(modulesDir, '@types')],
+      skipLibCheck: false, noEmit: true, declaration: true, types: ['node'], typeRoots: [join(modulesDir, '@types')],
     }
     this.write('tsconfig.json', JSON.stringify({ compilerOptions, files: ['consumer.ts'] }))
     try {
