@@ -27,11 +27,13 @@ export interface RetryOptions {
 
 /**
  * The wait before try number `retry` (1-based): "full jitter", a uniform draw between the minimum
- * of 100 ms (or `initialMs`, if smaller) and the exponential bound, so that many waiters spread out
+ * of 100 ms (or `initialMs` or `maxMs`, if smaller) and the exponential bound, so that many waiters spread out
  * (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
  */
 export function backoffMs(backoff: Backoff, retry: number, random: Random): number {
+  // The growth overflows to infinity in the end, and 0 times infinity is not a number.
+  if (backoff.initialMs === 0) return 0
   const bound = Math.min(backoff.maxMs, backoff.initialMs * backoff.factor ** Math.max(0, retry - 1))
-  const floor = Math.min(BACKOFF_DELAY_MIN_MS, backoff.initialMs)
+  const floor = Math.min(BACKOFF_DELAY_MIN_MS, backoff.initialMs, backoff.maxMs)
   return Math.max(floor, Math.round(random.next() * bound))
 }
