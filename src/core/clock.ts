@@ -36,7 +36,8 @@ class SystemTimer implements Timer {
   constructor(delayMs: number, callback: () => void, background: boolean) {
     this.#callback = callback
     this.#background = background
-    this.#arm(delayMs > 0 ? delayMs : 0)
+    // The platform cuts fractions off, which would be early.
+    this.#arm(delayMs > 0 ? Math.ceil(delayMs) : 0)
   }
 
   #arm(remainingMs: number): void {
@@ -82,9 +83,12 @@ export function instantText(atMs: number): string {
   return new Date(atMs).toISOString()
 }
 
+// Without an offset a text would be read in the time zone of this machine.
+const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)$/
+
 /** Milliseconds of an RFC 3339 text, or undefined for anything else. */
 export function instantMs(text: string | undefined): number | undefined {
-  if (text === undefined || text.length > 40 || !/^\d{4}-\d\d-\d\dT/.test(text)) return undefined
+  if (text === undefined || text.length > 40 || !INSTANT.test(text)) return undefined
   const atMs = Date.parse(text)
   return Number.isFinite(atMs) ? atMs : undefined
 }
