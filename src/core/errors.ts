@@ -149,15 +149,12 @@ function describe(details: object): string {
   }
 }
 
-/** The text of anything that was thrown, with control characters made visible. */
+/** The text of anything that was thrown, with control characters made visible. It never throws, whatever it is given. */
 export function errorText(thrown: unknown): string {
-  const text = thrown instanceof Error ? thrown.message : typeof thrown === 'string' ? thrown : printable(thrown)
-  return escapeControls(text)
-}
-
-function printable(thrown: unknown): string {
   try {
-    return `${typeof thrown}: ${JSON.stringify(thrown) ?? String(thrown)}`
+    // Nothing makes a handler's error keep to the type: its message can be anything.
+    const text: unknown = thrown instanceof Error ? thrown.message : thrown
+    return escapeControls(typeof text === 'string' ? text : `${typeof text}: ${JSON.stringify(text) ?? String(text)}`)
   } catch {
     return `a thrown ${typeof thrown}`
   }
