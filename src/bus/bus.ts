@@ -1,4 +1,4 @@
-import type { CommandContract, Contract, ContractTypes, DataInput, DefinedContract, EventContract, QueryContract, ReplyOutput } from '../contract/contract.ts'
+import type { AnyCommand, AnyQuery, Contract, ContractTypes, DataInput, DefinedContract, EventContract, ReplyOutput } from '../contract/contract.ts'
 import { checkedName } from '../contract/names.ts'
 import { type Clock, systemClock } from '../core/clock.ts'
 import { TrunklineError } from '../core/errors.ts'
@@ -174,9 +174,9 @@ export class Bus implements AsyncDisposable {
    *
    * @throws as `on` does.
    */
-  handle<C extends CommandContract>(contract: C, handler: CallHandler<C>): this
-  handle<C extends CommandContract>(contract: C, options: HandleOptions, handler: CallHandler<C>): this
-  handle(contract: CommandContract, ...rest: readonly [TypedHandle] | readonly [HandleOptions, TypedHandle]): this {
+  handle<C extends AnyCommand>(contract: C, handler: CallHandler<C>): this
+  handle<C extends AnyCommand>(contract: C, options: HandleOptions, handler: CallHandler<C>): this
+  handle(contract: AnyCommand, ...rest: readonly [TypedHandle] | readonly [HandleOptions, TypedHandle]): this {
     this.#mustBeIdle('handle')
     const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest
     this.#plan(commandPlan(this.#request([this.#registry.add(contract)]), options, erased(handler)))
@@ -188,9 +188,9 @@ export class Bus implements AsyncDisposable {
    *
    * @throws as `on` does.
    */
-  answer<C extends QueryContract>(contract: C, handler: CallHandler<C>): this
-  answer<C extends QueryContract>(contract: C, options: AnswerOptions, handler: CallHandler<C>): this
-  answer(contract: QueryContract, ...rest: readonly [TypedHandle] | readonly [AnswerOptions, TypedHandle]): this {
+  answer<C extends AnyQuery>(contract: C, handler: CallHandler<C>): this
+  answer<C extends AnyQuery>(contract: C, options: AnswerOptions, handler: CallHandler<C>): this
+  answer(contract: AnyQuery, ...rest: readonly [TypedHandle] | readonly [AnswerOptions, TypedHandle]): this {
     this.#mustBeIdle('answer')
     const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest
     const known = this.#registry.add(contract)
@@ -340,7 +340,7 @@ export class Bus implements AsyncDisposable {
   }
 
   /** Sends a command to the one group that handles it, now or later; resolves when it is durably stored. @throws as `publish` does. */
-  send<C extends CommandContract>(contract: C, data: DataInput<C>, options?: PublishOptions): Promise<void> {
+  send<C extends AnyCommand>(contract: C, data: DataInput<C>, options?: PublishOptions): Promise<void> {
     return this.#store('command', contract, data, options)
   }
 
@@ -369,7 +369,7 @@ export class Bus implements AsyncDisposable {
    * @throws `bus.ask_timeout`, `bus.ask_cancelled`, `bus.no_responder`, `bus.answer_failed`, a declared error
    *   (see `contract.errorIn`), `contract.*` for data that does not fit, `bus.unsupported`, `bus.not_running`.
    */
-  ask<C extends QueryContract | CommandContract>(contract: C, data: DataInput<C>, options: AskOptions = {}): Promise<ReplyOutput<C>> {
+  ask<C extends AnyQuery | AnyCommand>(contract: C, data: DataInput<C>, options: AskOptions = {}): Promise<ReplyOutput<C>> {
     // The reply was validated by the schema that the type comes from.
     return this.#ask(contract, data, options)
   }

@@ -16,7 +16,8 @@ export interface ContractTypes {
   readonly output: unknown
   readonly replyInput: unknown
   readonly replyOutput: unknown
-  readonly errors: Record<string, unknown>
+  /** Data of each declared error, by name. */
+  readonly errors: object
 }
 
 /** What every kind of contract can tell. Contracts are values: define each once and import it where it is used. */
@@ -59,6 +60,16 @@ export interface CommandContract<T extends string = string, X extends ContractTy
 
 /** The type of a query. */
 export interface QueryContract<T extends string = string, X extends ContractTypes = ContractTypes> extends Contract<T, X>, Failing<T, X> {
+  readonly kind: 'query'
+}
+
+/** Any command, whatever its types: what functions that take commands ask for. */
+export interface AnyCommand extends Contract {
+  readonly kind: 'command'
+}
+
+/** Any query, whatever its types: what functions that take queries ask for. */
+export interface AnyQuery extends Contract {
   readonly kind: 'query'
 }
 
@@ -142,7 +153,7 @@ export interface EventTypes<S extends Schema> extends ContractTypes {
   readonly output: OutputOf<S>
   readonly replyInput: undefined
   readonly replyOutput: undefined
-  readonly errors: Record<never, unknown>
+  readonly errors: object
 }
 
 /** The types of a command or query with these schemas; exported so that a user's declarations can name it. */
