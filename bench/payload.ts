@@ -16,6 +16,8 @@ const fields = {
 
 /** Ten fields; `order` is exactly 256 bytes as JSON. */
 export const Order = event('bench.order-placed', { schema: z.object(fields) })
+/** The same fields, for the light plane only. */
+export const Sighting = event('bench.order-sighted', { schema: z.object(fields) })
 /** The same fields as a question. */
 export const Quote = query('bench.quote-price', { request: z.object(fields), response: z.object({ cents: z.int(), sku: z.string() }) })
 

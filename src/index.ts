@@ -1,6 +1,6 @@
 /** Contracts and the bus; transports come from their own subpaths, such as `trunkline/nats`. */
 export {
-  type CallTypes, type CommandContract, type CommandOptions, type Contract, type ContractKind, type ContractTypes, type DataInput, type DataOutput, type DeclaredErrorOf,
+  type CallTypes, type AnyCommand, type AnyQuery, type CommandContract, type CommandOptions, type Contract, type ContractKind, type ContractTypes, type DataInput, type DataOutput, type DeclaredErrorOf,
   type EventContract, type EventOptions, type EventTypes, type Failing, type QueryContract, type QueryOptions, type ReplyInput, type ReplyOutput, command, event, query,
 } from './contract/contract.ts'
 export type { InputOf, OutputOf, Schema, SchemaIssue, SchemaProps, SchemaResult } from './contract/schema.ts'
