@@ -1,7 +1,7 @@
 import type { TransportHost } from '../../bus/port.ts'
 import { backoffMs } from '../../core/backoff.ts'
 import type { Timer } from '../../core/clock.ts'
-import { TrunklineError, errorText } from '../../core/errors.ts'
+import { TrunklineError, errorText, isTrunklineError } from '../../core/errors.ts'
 import type { SqliteConnection } from './sqlite-connection.ts'
 import { failureOf } from './sqlite-driver.ts'
 import type { SqliteFailure } from './sqlite-driver.ts'
@@ -96,11 +96,6 @@ export class SqliteCommitQueue {
     this.#options = options
   }
 
-  /** Jobs that wait. */
-  get length(): number {
-    return this.#jobs.length
-  }
-
   add(job: SqliteJob): void {
     if (this.#isClosed) {
       job.fail('down', undefined)
@@ -153,8 +148,11 @@ export class SqliteCommitQueue {
     const turn = new SqliteTurn(connection)
     let running: SqliteJob | undefined
     try {
-      if (batch.length === 0 && (tail === undefined || !tail.wants(connection))) return true
+      const isProbe = this.#failures > 0 && batch.length === 0
+      if (!isProbe && batch.length === 0 && (tail === undefined || !tail.wants(connection))) return true
       connection.transaction(() => {
+        // With nothing left to store, a write that changes nothing tells whether the file can be used again.
+        if (isProbe) connection.run('UPDATE trunkline_schema SET version = version')
         for (const job of batch) {
           running = job
           job.run(turn)
@@ -183,8 +181,8 @@ export class SqliteCommitQueue {
 
   #failed(batch: readonly SqliteJob[], running: SqliteJob | undefined, thrown: unknown): void {
     const failure = failureOf(thrown)
-    if (failure === 'refused' && running !== undefined) {
-      // One message that can never be stored must not take its neighbours along.
+    if (running !== undefined && (failure === 'refused' || isTrunklineError(thrown))) {
+      // One job that can never be done must not take its neighbours along.
       running.fail('refused', thrown)
       this.#jobs = [...batch.filter((job) => job !== running), ...this.#jobs]
       this.poke()
@@ -193,14 +191,14 @@ export class SqliteCommitQueue {
     const { host } = this.#options
     const nowMs = host.clock.monotonicMs()
     if (this.#failures++ === 0) this.#blockedSinceMs = nowMs
-    this.#report(failure, nowMs, thrown)
+    const expired: SqliteJob[] = []
     const waiting: SqliteJob[] = []
     for (const job of [...batch, ...this.#jobs]) {
-      if (job.isCancelled) continue
-      if (job.isExpired(nowMs, failure)) job.fail(failure, thrown)
-      else waiting.push(job)
+      if (!job.isCancelled) (job.isExpired(nowMs, failure) ? expired : waiting).push(job)
     }
     this.#jobs = waiting
+    this.#report(failure, expired.length > 0 || nowMs - this.#blockedSinceMs >= this.#options.lockWaitMs, thrown)
+    for (const job of expired) job.fail(failure, thrown)
     const waitMs = backoffMs(failure === 'busy' ? BUSY_BACKOFF : DOWN_BACKOFF, this.#failures, host.random)
     this.#stopWaiting()
     this.#retry = host.clock.setTimer(waitMs, () => {
@@ -209,10 +207,10 @@ export class SqliteCommitQueue {
     })
   }
 
-  #report(failure: SqliteFailure, nowMs: number, thrown: unknown): void {
-    const { health, part, lockWaitMs } = this.#options
+  #report(failure: SqliteFailure, isOverdue: boolean, thrown: unknown): void {
+    const { health, part } = this.#options
     if (failure === 'down') health.set(part, 'down', `the file cannot be used: ${errorText(thrown)}`)
-    else if (nowMs - this.#blockedSinceMs >= lockWaitMs) health.set(part, 'down', 'another process keeps the file locked')
+    else if (isOverdue) health.set(part, 'down', 'another process keeps the file locked')
   }
 
   #succeeded(): void {

@@ -171,12 +171,15 @@ export class SqliteLight implements LightPlane {
     this.#taken = []
     if (taken.length === TAKE_MAX) this.#backing?.queue.poke()
     else this.#isHungry = false
-    for (const row of taken) {
-      try {
-        this.#dispatch(row)
-      } catch (thrown) {
-        this.#backing?.host.logger.error({ problem: errorText(thrown) }, 'a light-plane sink threw')
-      }
+    for (const row of taken) this.#guarded(() => this.#dispatch(row))
+  }
+
+  /** What one sink throws must reach neither the next sink nor the queue. */
+  #guarded(call: () => void): void {
+    try {
+      call()
+    } catch (thrown) {
+      this.#backing?.host.logger.error({ problem: errorText(thrown) }, 'a light-plane sink threw')
     }
   }
 
@@ -190,7 +193,7 @@ export class SqliteLight implements LightPlane {
     }
     const message = messageFrom(text(row, 'attributes'), bytes(row, 'body'), `sqlite-light-${integer(row, 'id')}`)
     if (kind === 'reply') this.#onReply(token, { kind: 'reply', message })
-    else if (kind === 'broadcast') for (const sink of this.#sinks('broadcast', message.type)) sink({ message, replyTo: undefined })
+    else if (kind === 'broadcast') for (const sink of this.#sinks('broadcast', message.type)) this.#guarded(() => sink({ message, replyTo: undefined }))
     else this.#ask(message, replyTo)
   }
 

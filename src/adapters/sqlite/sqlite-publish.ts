@@ -1,4 +1,4 @@
-import type { Outbound } from '../../bus/port.ts'
+import type { Outbound, PublishSignal } from '../../bus/port.ts'
 import { TrunklineError, errorText } from '../../core/errors.ts'
 import { lost } from './sqlite-commit-queue.ts'
 import type { SqliteCommitQueue, SqliteJob, SqliteTurn } from './sqlite-commit-queue.ts'
@@ -11,7 +11,7 @@ import { attributesText } from './sqlite-message.ts'
 export function publishWith(
   queue: SqliteCommitQueue,
   outbound: Outbound,
-  options: { readonly giveUpAtMs: number; readonly signal: AbortSignal | undefined },
+  options: { readonly giveUpAtMs: number; readonly signal: PublishSignal | undefined },
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     const job = new PublishJob(outbound, options, resolve, reject)
@@ -24,14 +24,14 @@ class PublishJob implements SqliteJob {
   readonly #outbound: Outbound
   readonly #attributes: string
   readonly #giveUpAtMs: number
-  readonly #signal: AbortSignal | undefined
+  readonly #signal: PublishSignal | undefined
   readonly #resolve: () => void
   readonly #reject: (error: unknown) => void
   #isCancelled = false
 
   constructor(
     outbound: Outbound,
-    options: { readonly giveUpAtMs: number; readonly signal: AbortSignal | undefined },
+    options: { readonly giveUpAtMs: number; readonly signal: PublishSignal | undefined },
     resolve: () => void,
     reject: (error: unknown) => void,
   ) {
@@ -86,6 +86,6 @@ class PublishJob implements SqliteJob {
   readonly #cancel = (): void => {
     if (this.#isCancelled) return
     this.#isCancelled = true
-    this.#reject(new TrunklineError('bus.connection_lost', { adapter: 'sqlite', problem: 'given up before it was stored' }, { cause: this.#signal?.reason }))
+    this.#reject(new TrunklineError('bus.connection_lost', { adapter: 'sqlite', problem: 'given up before it was stored' }))
   }
 }

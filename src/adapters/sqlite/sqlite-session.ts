@@ -1,4 +1,4 @@
-import type { DeliverySink, Outbound, Subscription, TransportHost, TransportSubscription } from '../../bus/port.ts'
+import type { DeliverySink, Outbound, PublishSignal, Subscription, TransportHost, TransportSubscription } from '../../bus/port.ts'
 import type { Timer } from '../../core/clock.ts'
 import { TrunklineError, errorText } from '../../core/errors.ts'
 import { SqliteCommitQueue } from './sqlite-commit-queue.ts'
@@ -90,7 +90,7 @@ export class SqliteSession {
     this.#onPulse()
   }
 
-  publish(outbound: Outbound, signal: AbortSignal | undefined): Promise<void> {
+  publish(outbound: Outbound, signal: PublishSignal | undefined): Promise<void> {
     return publishWith(this.#publishing, outbound, { giveUpAtMs: this.#host.clock.monotonicMs() + this.#settings.lockWaitMs, signal })
   }
 

@@ -1,4 +1,4 @@
-import type { DeadLetterPlane, DeliverySink, LightPlane, Outbound, Subscription, Transport, TransportCapabilities, TransportHost, TransportSubscription } from '../../bus/port.ts'
+import type { DeadLetterPlane, DeliverySink, LightPlane, Outbound, PublishSignal, Subscription, Transport, TransportCapabilities, TransportHost, TransportSubscription } from '../../bus/port.ts'
 import { TrunklineError } from '../../core/errors.ts'
 import { SqliteDeadLetters } from './sqlite-dead-letters.ts'
 import { SqliteLight } from './sqlite-light.ts'
@@ -54,7 +54,7 @@ export class SqliteTransport implements Transport {
     }
   }
 
-  publish(outbound: Outbound, signal: AbortSignal | undefined): Promise<void> {
+  publish(outbound: Outbound, signal: PublishSignal | undefined): Promise<void> {
     return this.#session === undefined ? Promise.reject(closed('publish')) : this.#session.publish(outbound, signal)
   }
 

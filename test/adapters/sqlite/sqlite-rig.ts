@@ -94,7 +94,7 @@ export class Inbox {
 
 /** Publishes without a signal. */
 export async function publish(transport: Transport, ...messages: readonly Outbound[]): Promise<void> {
-  await Promise.all(messages.map((message) => transport.publish(message, undefined)))
+  await Promise.all(messages.map(async (message) => await transport.publish(message, undefined)))
 }
 
 /** A directory of its own with a database path in it, removed by `remove`. */

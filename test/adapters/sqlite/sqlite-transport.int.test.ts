@@ -89,6 +89,7 @@ describe('publish and subscribe', () => {
     await transport.subscribe(group({ inFlightMax: 1_000 }), inbox.sink)
     await publish(transport, ...Array.from({ length: 1_200 }, () => event()))
     await until(() => inbox.all.length === 1_000)
+    expect(place.count('SELECT count(*) FROM trunkline_delivery WHERE state = 0')).toBe(200)
   })
 })
 
@@ -200,7 +201,7 @@ describe('pause, resume and close', () => {
     await transport.open(new TestHost())
     await expect(transport.open(new TestHost())).rejects.toMatchObject({ code: 'core.invariant_broken' })
     await transport.close()
-    await expect(transport.publish(event(), undefined)).rejects.toMatchObject({ code: 'bus.not_running' })
+    await expect(publish(transport, event())).rejects.toMatchObject({ code: 'bus.not_running' })
     await transport.open(new TestHost())
     await publish(transport, event())
     await transport.close()
