@@ -1,0 +1,36 @@
+import { EntryPosted, GetBalance, PostEntry } from './contracts.ts'
+import { amountOf, amountText } from './money.ts'
+import { type RunningService, type ServiceSetup, isOfRun, openService, startService } from './service.ts'
+
+const TABLES = `
+  CREATE TABLE IF NOT EXISTS ledger (
+    entry INTEGER PRIMARY KEY AUTOINCREMENT, message_id TEXT NOT NULL UNIQUE, account TEXT NOT NULL, invoice_no TEXT NOT NULL,
+    kind TEXT NOT NULL, amount TEXT NOT NULL
+  );
+  CREATE INDEX IF NOT EXISTS ledger_by_account ON ledger (account);
+`
+
+/** Keeps the ledger, tells when something was booked, and answers what an account comes to. */
+export async function startBilling(setup: ServiceSetup): Promise<RunningService> {
+  const { bus, file } = await openService('billing', setup, TABLES)
+  bus.handle(PostEntry, async (message) => {
+    if (!isOfRun(setup, message)) return
+    const { account, invoiceNo, kind, amount } = message.data
+    file.once(message, (database) => {
+      database.prepare('INSERT INTO ledger (message_id, account, invoice_no, kind, amount) VALUES (?, ?, ?, ?, ?)').run(message.id, account, invoiceNo, kind, amount)
+    })
+    await bus.publish(EntryPosted, message.data, { id: `${message.id}.posted` })
+  })
+  bus.answer(GetBalance, ({ data }) => {
+    const { account } = data
+    const select = file.database.prepare(`SELECT amount FROM ledger ${account === undefined ? '' : 'WHERE account = ?'}`)
+    let entries = 0
+    let balance = 0n
+    for (const row of select.iterate(...(account === undefined ? [] : [account]))) {
+      entries++
+      balance += amountOf(String(row['amount']))
+    }
+    return { entries, balance: amountText(balance) }
+  })
+  return await startService(bus, file, setup)
+}

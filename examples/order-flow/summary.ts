@@ -1,0 +1,52 @@
+import type { Totals } from './generator.ts'
+import type { Figures, Progress } from './figures.ts'
+import type { TransportName } from './transports.ts'
+
+/** A message that was given up, as people need it. */
+export interface LostMessage {
+  readonly id: string
+  readonly group: string
+  readonly type: string
+  readonly reason: string
+}
+
+/** What came of a run. */
+export interface DemoResult {
+  readonly figures: Figures
+  readonly progress: Progress
+  readonly deadLetters: readonly LostMessage[]
+  /** What billing answered when it was asked for its balance; undefined where it did not. */
+  readonly answer: { readonly entries: number; readonly balance: string } | undefined
+  readonly transport: TransportName
+  readonly seconds: number
+  readonly kills: number
+  /** What generated invoices must come to; undefined for a file. */
+  readonly expected: Totals | undefined
+  /** Why the run is no success, or undefined. */
+  readonly problem: string | undefined
+}
+
+/** The summary for people. Its first line is the same for every transport. */
+export function summaryText(result: DemoResult): string {
+  const { figures, progress, deadLetters, answer, expected } = result
+  const lines = [
+    `invoices ${figures.invoices}, cancellations ${figures.cancellations}, gross ${figures.gross}, cancelled ${figures.cancelled}, deadLetters ${deadLetters.length}`,
+    ...deadLetters.map(({ reason, group, type }) => `  dead letter of ${group} (${type}): ${reason}`),
+  ]
+  if (answer !== undefined) lines.push(`billing, asked over request/reply: balance ${answer.balance} in ${answer.entries} entries`)
+  if (expected !== undefined) {
+    lines.push(`the generated invoices come to: invoices ${expected.invoices}, cancellations ${expected.cancellations}, gross ${expected.gross}, cancelled ${expected.cancelled}`)
+  }
+  lines.push(`${result.transport}, ${result.seconds} s, ${progress.published} events, retries ${progress.retries}, kills ${result.kills}`)
+  if (result.problem !== undefined) lines.push(`NOT COMPLETE: ${result.problem}`)
+  return `${lines.join('\n')}\n`
+}
+
+/** The summary for programs: one line. */
+export function summaryJson(result: DemoResult): string {
+  const { figures, progress, deadLetters, transport, seconds, kills, answer, expected, problem } = result
+  const { invoices, cancellations, gross, cancelled } = figures
+  const counts = { invoices, cancellations, gross, cancelled, deadLetters: deadLetters.length, transport, seconds, kills }
+  const more = { retries: progress.retries, published: progress.published, answer, expected, deadLetterList: deadLetters, isComplete: problem === undefined, problem }
+  return `${JSON.stringify({ ...counts, ...more })}\n`
+}
