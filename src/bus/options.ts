@@ -137,5 +137,6 @@ export type MessageOf<C extends Contract> = C extends Contract<infer T, Contract
 export type EventHandler<C extends Contract> = (message: MessageOf<C>, context: HandlerContext) => unknown
 /** A handler of many events at once; when it throws, each is handled again by itself. */
 export type EventBatchHandler<C extends Contract> = (messages: readonly MessageOf<C>[], context: HandlerContext) => unknown
-/** A handler of a command or query; what it returns is the answer. */
-export type CallHandler<C extends Contract> = (message: MessageOf<C>, context: HandlerContext) => ReplyInput<C> | PromiseLike<ReplyInput<C>>
+/** A handler of a command or query; what it returns is the answer, and nothing where the contract has no reply. */
+export type CallHandler<C extends Contract> = (message: MessageOf<C>, context: HandlerContext) => AnswerOf<C> | PromiseLike<AnswerOf<C>>
+type AnswerOf<C extends Contract> = [ReplyInput<C>] extends [undefined] ? void : ReplyInput<C>
