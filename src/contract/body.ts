@@ -14,7 +14,8 @@ const LOWER_P = 0x70
  * Writes a value as JSON bytes.
  *
  * @throws `contract.payload_unencodable` for what JSON cannot hold (`NaN`, functions, `bigint`,
- *   `Date`, `Map`, class instances, cycles, lone surrogates, `undefined` inside arrays), with the path.
+ *   `Date`, `Map`, class instances, cycles, lone surrogates, `undefined` inside arrays) and for whole
+ *   numbers beyond 2^53, with the path.
  * @throws `contract.payload_too_large` beyond `bytesMax`.
  */
 export function encodeBody(type: string, data: unknown, bytesMax: number = BODY_BYTES_MAX): Buffer {
@@ -60,7 +61,7 @@ function findProblem(value: unknown, depth: number): Problem | undefined {
     case 'boolean':
       return undefined
     case 'number':
-      return Number.isFinite(value) ? undefined : problemAt(`${value} has no JSON form`)
+      return numberProblem(value)
     case 'object':
       return value === null ? undefined : findInObject(value, depth)
     case 'bigint':
@@ -71,6 +72,16 @@ function findProblem(value: unknown, depth: number): Problem | undefined {
     default:
       return undefined
   }
+}
+
+/** JSON.stringify writes numbers from here on with an exponent. */
+const EXPONENT_FROM = 1e21
+
+/** What `decodeBody` would refuse is refused here, so that nothing is published which no group can read (B13). */
+function numberProblem(value: number): Problem | undefined {
+  if (value <= Number.MAX_SAFE_INTEGER && value >= Number.MIN_SAFE_INTEGER) return undefined
+  if (!Number.isFinite(value)) return problemAt(`${value} has no JSON form`)
+  return Math.abs(value) < EXPONENT_FROM ? problemAt(`${value} is beyond 2^53, where whole numbers are not exact; send it as text`) : undefined
 }
 
 function findInObject(value: object, depth: number): Problem | undefined {
@@ -192,7 +203,7 @@ function checkNumbers(type: string, text: string): void {
       const token = NUMBER_TOKEN.exec(text)?.[0]
       if (token === undefined) continue
       const value = Number(token)
-      const isInteger = /^-?\d+$/.test(token)
+      const isInteger = /^-?\d+(?:\.0+)?$/.test(token)
       if (!Number.isFinite(value) || (isInteger && !Number.isSafeInteger(value))) {
         throw malformed(type, `the number ${token.slice(0, 40)} cannot be held exactly; send it as text`)
       }
