@@ -7,12 +7,13 @@ const TENANT = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/
 
 /** True for `context.kebab-name`, the grammar of type names. */
 export function isTypeName(text: string): boolean {
-  return text.length <= TYPE_LENGTH_MAX && TYPE.test(text)
+  // Callers without types may give anything.
+  return typeof text === 'string' && text.length <= TYPE_LENGTH_MAX && TYPE.test(text)
 }
 
 /** True for the grammar of service, group and namespace names: lower case, digits, `-` and `_`. */
 export function isName(text: string): boolean {
-  return text.length <= NAME_LENGTH_MAX && NAME.test(text)
+  return typeof text === 'string' && text.length <= NAME_LENGTH_MAX && NAME.test(text)
 }
 
 /** True for the grammar of tenant ids. */
@@ -30,7 +31,7 @@ export function checkedName(option: string, name: string): string {
     throw new TrunklineError('core.option_invalid', {
       option,
       expected: `lower-case letters, digits, "-" and "_", starting with a letter, at most ${NAME_LENGTH_MAX} characters`,
-      actual: JSON.stringify(name),
+      actual: String(JSON.stringify(name)).slice(0, 200),
     })
   }
   return name
