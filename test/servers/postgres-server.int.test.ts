@@ -1,8 +1,10 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { postgresServer } from './postgres-server.ts'
 import { requireBinary } from './server-binary.ts'
+import { until } from './until.ts'
 
 const run = promisify(execFile)
 
@@ -20,4 +22,20 @@ test('keeps what was committed through SIGKILL, behind its own password', async 
   expect(await query(server.url, 'select id from kept')).toBe('7')
   expect(await query(server.url, 'show work_mem')).toBe('5MB')
   await expect(query(server.url.replace('secret', 'wrong'), 'select 1')).rejects.toThrow(/password authentication failed/)
+})
+
+test('starts although a session of the killed server is slow to end', async () => {
+  await using server = await postgresServer()
+  await server.start()
+  const session = spawn(requireBinary('psql', 'postgresql-client'), [server.url, '-At', '-c', 'select pg_backend_pid()', '-c', 'select pg_sleep(60)'])
+  const [line] = await once(session.stdout, 'data')
+  const backend = Number(String(line))
+  process.kill(backend, 'SIGSTOP')
+  await server.kill9()
+  const started = server.start()
+  await until(() => server.logTail().includes('pre-existing shared memory block'), { what: 'a start that was too early' })
+  process.kill(backend, 'SIGCONT')
+  await started
+  expect(await query(server.url, 'select 1')).toBe('1')
+  session.kill()
 })

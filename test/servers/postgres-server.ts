@@ -43,6 +43,8 @@ export async function postgresServer(options: ServerOptions = {}): Promise<Serve
     // Fast shutdown; the default waits for every client to go away.
     stopSignal: 'SIGINT',
     startMs: 30_000,
+    // After a SIGKILL the sessions' processes live on for a moment, and hold the shared memory.
+    tooEarly: /pre-existing shared memory block|lock file "postmaster.pid" already exists/,
     ready: async () => {
       await run(isready, ['-q', '-h', '127.0.0.1', '-p', String(port)], { timeout: 5_000 })
       return true

@@ -43,6 +43,8 @@ export interface ServerPlan {
   readonly startMs: number
   /** True once clients are served. */
   readonly ready: () => Promise<boolean>
+  /** What the log says where the server only needs to be started once more, because its predecessor is not quite gone. */
+  readonly tooEarly?: RegExp
   /** Ends what runs beside the server, after it was stopped for good. */
   readonly cleanUp?: () => void
 }
@@ -61,6 +63,8 @@ export class ServerProcess {
   readonly #plan: ServerPlan
   #child: ChildProcess | undefined
   #exit: Promise<void> = Promise.resolve()
+  /** Length of the log when the process was started last, or undefined before `start` has done so. */
+  #startedAt: number | undefined
   #isPaused = false
   #isClosed = false
 
@@ -86,9 +90,9 @@ export class ServerProcess {
   async start(): Promise<void> {
     if (this.#isClosed) throw new Error(`${this.#plan.name} was closed; make a new one`)
     if (this.#child !== undefined) return
-    this.#spawn()
+    this.#startedAt = undefined
     try {
-      await until(() => this.#isReady(), { deadlineMs: this.#plan.startMs, what: `${this.#plan.name} being ready` })
+      await until(() => this.#isServing(), { deadlineMs: this.#plan.startMs, what: `${this.#plan.name} being ready` })
     } catch (error) {
       await this.kill9()
       throw new Error(`${this.#plan.name} did not start. Its last words:\n${this.logTail()}`, { cause: error })
@@ -148,11 +152,7 @@ export class ServerProcess {
 
   /** The end of the server's log, for the message of a test that failed. */
   logTail(linesMax = 30): string {
-    try {
-      return readFileSync(join(this.dir, 'server.log'), 'utf8').split('\n').slice(-linesMax).join('\n')
-    } catch {
-      return '(no log)'
-    }
+    return this.#log().split('\n').slice(-linesMax).join('\n')
   }
 
   #spawn(): void {
@@ -179,9 +179,22 @@ export class ServerProcess {
     })
   }
 
-  async #isReady(): Promise<boolean> {
-    // Ended already: stop waiting, `start` tells the rest.
-    return this.#child === undefined || (await this.#plan.ready())
+  /** Starts the process where it has to be started. True once it serves, or has ended in a way that no waiting mends. */
+  async #isServing(): Promise<boolean> {
+    if (this.#child !== undefined) return await this.#plan.ready()
+    const isNew = this.#startedAt === undefined
+    if (!isNew && this.#plan.tooEarly?.test(this.#log().slice(this.#startedAt)) !== true) return true
+    this.#startedAt = this.#log().length
+    this.#spawn()
+    return false
+  }
+
+  #log(): string {
+    try {
+      return readFileSync(join(this.dir, 'server.log'), 'utf8')
+    } catch {
+      return ''
+    }
   }
 }
 
