@@ -22,10 +22,10 @@ export interface LightOptions {
 
 /** Encodes an outcome; an answer that does not fit its schema becomes a failure that says so. */
 export function answerMessage(envelopes: Envelopes, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome): WireMessage {
-  const make = (body: Buffer, text: string): WireMessage => envelopes.make(contract, { body, key: undefined }, undefined, { outcome: text })
+  const make = (body: Buffer, text: string | undefined): WireMessage => envelopes.make(contract, { body, key: undefined }, undefined, { outcome: text, isAnswer: true })
   if (outcome.kind === 'value') {
     try {
-      return make(contract.encodeReply(outcome.value), 'ok')
+      return make(contract.encodeReply(outcome.value), undefined)
     } catch (error) {
       return make(encodeBody(contract.type, failureOf(error)), 'failed')
     }
@@ -49,6 +49,7 @@ export class LightRunner {
   readonly #reply: (replyTo: string, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome) => Promise<void>
   readonly #waiting: LightDelivery[] = []
   readonly #idle: (() => void)[] = []
+  readonly #sources = new Map<string, ContextSource>()
   #inFlight = 0
 
   constructor(
@@ -77,14 +78,20 @@ export class LightRunner {
 
   #start(delivery: LightDelivery): void {
     this.#inFlight++
-    void this.#run(delivery).then(this.#ended, this.#ended)
+    this.#serve(delivery)
+  }
+
+  #serve(delivery: LightDelivery): void {
+    const handled = this.#run(delivery)
+    if (handled === undefined) this.#ended()
+    else handled.then(this.#ended, this.#ended)
   }
 
   readonly #ended = (): void => {
-    this.#inFlight--
     const next = this.#waiting.shift()
-    if (next !== undefined) this.#start(next)
-    else if (this.#inFlight === 0) for (const resolve of this.#idle.splice(0)) resolve()
+    // The slot goes on to the next one; in a later turn, so that a row of handlers that end at once does not grow the stack.
+    if (next !== undefined) queueMicrotask(() => this.#serve(next))
+    else if (--this.#inFlight === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
   }
 
   #refuse(delivery: LightDelivery): void {
@@ -94,29 +101,41 @@ export class LightRunner {
     else void this.#reply(delivery.replyTo, entry.contract, { kind: 'error', error })
   }
 
-  async #run(delivery: LightDelivery): Promise<void> {
-    const { message, replyTo } = delivery
-    const entry = this.#entries.get(message.type)
+  /** Undefined where everything was done at once. */
+  #run(delivery: LightDelivery): Promise<void> | undefined {
+    const { message } = delivery
     const deadlineAtMs = instantMs(message.deadline)
     if (deadlineAtMs !== undefined && deadlineAtMs < this.#host.clock.nowMs()) {
       this.#host.counters.expiredRequests++
       this.#host.emit({ kind: 'request-expired', type: message.type, id: message.id })
-      return
+      return undefined
     }
-    let outcome: AnswerOutcome
+    const entry = this.#entries.get(message.type)
+    let result: unknown
     try {
-      outcome = { kind: 'value', value: await this.#handle(message, entry, deadlineAtMs) }
+      result = this.#handle(message, entry, deadlineAtMs)
     } catch (error) {
-      outcome = { kind: 'error', error }
+      return this.#finish(delivery, entry, { kind: 'error', error })
     }
-    if (replyTo !== undefined && entry !== undefined) {
-      await this.#reply(replyTo, entry.contract, outcome)
-      this.#host.counters.answered++
-    } else if (outcome.kind === 'error') this.#lost(message, outcome.error)
-    else this.#host.counters.broadcast++
+    if (!isThenable(result)) return this.#finish(delivery, entry, { kind: 'value', value: result })
+    return Promise.resolve(result).then(
+      (value) => this.#finish(delivery, entry, { kind: 'value', value }),
+      (error: unknown) => this.#finish(delivery, entry, { kind: 'error', error }),
+    )
   }
 
-  async #handle(wire: WireMessage, entry: HandlerEntry | undefined, deadlineAtMs: number | undefined): Promise<unknown> {
+  #finish(delivery: LightDelivery, entry: HandlerEntry | undefined, outcome: AnswerOutcome): Promise<void> | undefined {
+    const { message, replyTo } = delivery
+    if (replyTo !== undefined && entry !== undefined) {
+      this.#host.counters.answered++
+      return this.#reply(replyTo, entry.contract, outcome)
+    }
+    if (outcome.kind === 'error') this.#lost(message, outcome.error)
+    else this.#host.counters.broadcast++
+    return undefined
+  }
+
+  #handle(wire: WireMessage, entry: HandlerEntry | undefined, deadlineAtMs: number | undefined): unknown {
     if (wire.defect !== undefined) throw new TrunklineError('contract.message_foreign', { problem: wire.defect })
     if (entry === undefined) throw new TrunklineError('bus.type_unhandled', { type: wire.type.slice(0, 200), group: '' })
     const data = entry.contract.decode(wire.version, wire.body, this.#host.bodyBytesMax)
@@ -128,11 +147,16 @@ export class LightRunner {
       around === undefined
         ? runInScope(scope, entry.handle, message, context)
         : runInScope(scope, around, { contract: entry.contract, message, context }, () => entry.handle(message, context))
-    return isThenable(result) ? await this.#limited(Promise.resolve(result), wire.type, deadlineAtMs, context) : result
+    return isThenable(result) ? this.#limited(Promise.resolve(result), wire.type, deadlineAtMs, context) : result
   }
 
   #source(type: string): ContextSource {
-    return { group: type, attemptsMax: 1, logger: this.#host.logger }
+    let source = this.#sources.get(type)
+    if (source === undefined) {
+      source = { group: type, attemptsMax: 1, logger: this.#host.logger }
+      if (this.#entries.has(type)) this.#sources.set(type, source)
+    }
+    return source
   }
 
   #limited(result: Promise<unknown>, type: string, deadlineAtMs: number | undefined, context: LazyContext): Promise<unknown> {

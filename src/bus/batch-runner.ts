@@ -54,6 +54,11 @@ export class BatchRunner extends DeliveryRunner {
   async #run(batch: readonly Waiting[]): Promise<void> {
     const [first] = batch
     if (first === undefined) return
+    if (batch.length === 1) {
+      // Alone already: running it by itself after a failure would be a second run of the same attempt.
+      first.done(this.performOne(first.prepared, (message, context) => this.#handle([message], context)))
+      return
+    }
     try {
       const messages = batch.map(({ prepared }) => prepared.message)
       const result = this.callHandler(first.prepared, (_first, context) => this.#handle(messages, context))

@@ -320,11 +320,13 @@ export class Bus implements AsyncDisposable {
   }
 
   /** Sends an answer; the asker may be gone, which is the asker's loss and nobody's error. */
-  readonly #reply = async (replyTo: string, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome): Promise<void> => {
+  readonly #reply = (replyTo: string, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome): Promise<void> => {
+    const failed = (error: unknown): void => this.#logger.warn({ err: error, type: contract.type }, 'an answer could not be sent; the asker will time out')
     try {
-      await this.#lightTransport.inner.light?.reply(replyTo, answerMessage(this.#envelopes, contract, outcome))
+      return this.#lightTransport.inner.light?.reply(replyTo, answerMessage(this.#envelopes, contract, outcome)).catch(failed) ?? STORED
     } catch (error) {
-      this.#logger.warn({ err: error, type: contract.type }, 'an answer could not be sent; the asker will time out')
+      failed(error)
+      return STORED
     }
   }
 

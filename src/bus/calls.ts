@@ -148,8 +148,8 @@ export class Calls {
 
   #read(contract: DefinedContract<string, ContractTypes>, message: WireMessage): unknown {
     if (message.defect !== undefined) throw new TrunklineError('contract.message_foreign', { problem: message.defect })
-    const outcome = message.outcome ?? 'ok'
-    if (outcome === 'ok') return contract.decodeReply(message.body, this.#host.bodyBytesMax)
+    const { outcome } = message
+    if (outcome === undefined) return contract.decodeReply(message.body, this.#host.bodyBytesMax)
     const data = decodeBody(contract.type, message.body, this.#host.bodyBytesMax)
     const name = outcome.startsWith(DECLARED_OUTCOME) ? outcome.slice(DECLARED_OUTCOME.length) : undefined
     if (name !== undefined && contract.declaresError(name)) throw contract.error(name, data)

@@ -32,6 +32,8 @@ export class Envelopes {
   readonly #source: string
   #timeMs = -1
   #time = ''
+  #deadlineMs = -1
+  #deadline = ''
 
   constructor(clock: Clock, random: Random, service: string) {
     this.#clock = clock
@@ -58,9 +60,9 @@ export class Envelopes {
       time: this.#timeText(nowMs),
       contentType: CONTENT_TYPE,
       key: data.key,
-      correlationId: options?.correlationId ?? scope?.correlationId ?? id,
+      correlationId: more?.isAnswer === true ? undefined : (options?.correlationId ?? scope?.correlationId),
       causationId: options?.causationId ?? scope?.causationId,
-      deadline: more?.deadlineAtMs === undefined ? undefined : instantText(more.deadlineAtMs),
+      deadline: more?.deadlineAtMs === undefined ? undefined : this.#deadlineText(more.deadlineAtMs),
       tenant: options?.tenant ?? scope?.tenant,
       traceparent: options?.traceparent ?? scope?.traceparent,
       tracestate: options?.traceparent === undefined ? scope?.tracestate : undefined,
@@ -71,6 +73,14 @@ export class Envelopes {
       body: data.body,
       defect: undefined,
     }
+  }
+
+  #deadlineText(atMs: number): string {
+    if (atMs !== this.#deadlineMs) {
+      this.#deadlineMs = atMs
+      this.#deadline = instantText(atMs)
+    }
+    return this.#deadline
   }
 
   /** The same millisecond gives the same text, so most messages share one. */
@@ -88,6 +98,8 @@ export interface EnvelopeExtras {
   readonly deadlineAtMs?: number | undefined
   readonly replyTo?: string | undefined
   readonly outcome?: string | undefined
+  /** Answers find their asker by its token and need no correlation. */
+  readonly isAnswer?: boolean
 }
 
 function checkOptions(options: SendOptions): void {

@@ -32,20 +32,24 @@ export function fingerprintOf(value: unknown): string {
 
 /** Words of JSON Schema whose content is a value of the user's, not a schema. */
 const VALUES: ReadonlySet<string> = new Set(['const', 'default', 'enum'])
+/** Stands for the name of everything inside such a value; it is no set, so order counts there. */
+const VALUE = 'const'
 
 /** Sorted keys, sorted sets, no annotations. Inside `properties` every name counts, whatever it is called. */
 function normal(value: unknown, parent: string | undefined): unknown {
+  const isValue = parent !== undefined && VALUES.has(parent)
   if (Array.isArray(value)) {
-    const items = value.map((item) => normal(item, undefined))
+    // Below a value of the user's everything is one, so the name is handed down.
+    const items = value.map((item) => normal(item, isValue ? VALUE : undefined))
     return parent !== undefined && SETS.has(parent) ? items.toSorted(byText) : items
   }
   if (typeof value !== 'object' || value === null) return value
-  const isNameMap = parent === 'properties' || parent === '$defs' || parent === 'patternProperties' || (parent !== undefined && VALUES.has(parent))
+  const isNameMap = parent === 'properties' || parent === '$defs' || parent === 'patternProperties'
   return Object.fromEntries(
     Object.entries(value)
-      .filter(([name, item]) => item !== undefined && (isNameMap || !ANNOTATIONS.has(name)))
+      .filter(([name, item]) => item !== undefined && (isNameMap || isValue || !ANNOTATIONS.has(name)))
       .toSorted(([left], [right]) => byText(left, right))
-      .map(([name, item]) => [name, normal(item, isNameMap ? undefined : name)]),
+      .map(([name, item]) => [name, normal(item, isNameMap ? undefined : isValue ? VALUE : name)]),
   )
 }
 

@@ -35,7 +35,7 @@ export function checkedUpcasts(type: string, version: number, upcast: unknown): 
     if (!isUpcaster(step)) throw new TrunklineError('contract.definition_invalid', { type, problem: `version ${version} needs an upcaster from version ${from}` })
     chain.push(step)
   }
-  const surplus = [...entries.keys()].find((key) => !(Number(key) >= 1 && Number(key) < version && `${Number(key)}` === key))
+  const surplus = [...entries.keys()].find((key) => !(Number.isSafeInteger(Number(key)) && Number(key) >= 1 && Number(key) < version && `${Number(key)}` === key))
   if (surplus !== undefined) throw new TrunklineError('contract.definition_invalid', { type, problem: `the upcaster from ${JSON.stringify(surplus)} does not lead to version ${version}` })
   return chain
 }

@@ -10,7 +10,7 @@ export type Validator = (value: unknown) => SchemaResult<unknown>
 /**
  * Takes a schema's own synchronous check.
  *
- * @throws `contract.payload_invalid` from the validator itself, when the schema answers with a promise:
+ * @throws `contract.definition_invalid` from the validator itself, when the schema answers with a promise:
  *   validation that waits would let messages overtake each other.
  */
 export function validatorOf(type: string, schema: Schema): Validator {

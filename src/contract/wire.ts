@@ -18,7 +18,7 @@ export function writeAttributes(message: WireMessage, set: (name: string, value:
   set('source', message.source)
   set('type', message.type)
   set('time', message.time)
-  set('dataversion', `${message.version}`)
+  if (message.version !== 1) set('dataversion', `${message.version}`)
   if (message.key !== undefined) set('partitionkey', message.key)
   if (message.correlationId !== undefined) set('correlationid', message.correlationId)
   if (message.causationId !== undefined) set('causationid', message.causationId)
@@ -58,24 +58,24 @@ export function readMessage(parts: WireParts): WireMessage {
   const tenant = attribute('tenant')
   const versionText = attribute('dataversion')
   const hopsText = attribute('hops')
-  const version = versionText === undefined ? 1 : Number(versionText)
-  const hops = hopsText === undefined ? 0 : Number(hopsText)
+  const version = versionText === undefined ? 1 : countOf(versionText)
+  const hops = hopsText === undefined ? 0 : countOf(hopsText)
   const contentType = parts.contentType ?? CONTENT_TYPE
   const defect =
     parts.defect ??
-    (attribute('specversion') !== '1.0' || id === undefined || type === undefined || source === undefined
+    (attribute('specversion') !== '1.0' || id === undefined || type === undefined || type === '' || source === undefined || source === ''
       ? 'it is not a CloudEvents 1.0 message: specversion, id, source or type is missing'
       : (idProblem(id) ??
         (key === undefined ? undefined : keyProblem(key)) ??
         (tenant === undefined || isTenant(tenant) ? undefined : 'the tenant is outside the grammar') ??
-        (isCount(version) && version >= 1 && version <= VERSION_MAX ? undefined : 'dataversion is not a whole number from 1') ??
-        (isCount(hops) ? undefined : 'hops is not a whole number') ??
+        (version >= 1 && version <= VERSION_MAX ? undefined : 'dataversion is not a whole number from 1') ??
+        (hops >= 0 ? undefined : 'hops is not a whole number') ??
         (isJson(contentType) ? undefined : `the content type is ${JSON.stringify(contentType.slice(0, 100))}, not JSON`)))
   return {
     id: id === undefined || idProblem(id) !== undefined ? parts.placeId : id,
     source: source ?? '',
     type: type ?? '',
-    version: isCount(version) ? version : 0,
+    version: Math.max(0, version),
     time: attribute('time') ?? '',
     contentType,
     key: key === undefined || keyProblem(key) !== undefined ? undefined : key,
@@ -85,7 +85,7 @@ export function readMessage(parts: WireParts): WireMessage {
     tenant,
     traceparent: attribute('traceparent'),
     tracestate: attribute('tracestate'),
-    hops: isCount(hops) ? hops : 0,
+    hops: Math.max(0, hops),
     replyTo: attribute('replyto'),
     outcome: attribute('outcome'),
     headers,
@@ -94,8 +94,18 @@ export function readMessage(parts: WireParts): WireMessage {
   }
 }
 
-function isCount(value: number): boolean {
-  return Number.isSafeInteger(value) && value >= 0
+const DIGITS_MAX = 9
+
+/** A whole number in decimal digits, or -1: what other programs write in other ways is not guessed at. */
+function countOf(text: string): number {
+  if (text.length === 0 || text.length > DIGITS_MAX) return -1
+  let count = 0
+  for (let index = 0; index < text.length; index++) {
+    const digit = text.charCodeAt(index) - 0x30
+    if (digit < 0 || digit > 9) return -1
+    count = count * 10 + digit
+  }
+  return count
 }
 
 function isJson(contentType: string): boolean {

@@ -86,9 +86,20 @@ export function instantText(atMs: number): string {
 // Without an offset a text would be read in the time zone of this machine.
 const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)$/
 
+// Requests of one burst share a deadline, and parsing a date costs more than comparing a text.
+let lastText: string | undefined
+let lastMs: number | undefined
+
 /** Milliseconds of an RFC 3339 text, or undefined for anything else. */
 export function instantMs(text: string | undefined): number | undefined {
-  if (text === undefined || text.length > 40 || !INSTANT.test(text)) return undefined
+  if (text === undefined || text === lastText) return text === undefined ? undefined : lastMs
+  lastMs = parsedInstant(text)
+  lastText = text
+  return lastMs
+}
+
+function parsedInstant(text: string): number | undefined {
+  if (text.length > 40 || !INSTANT.test(text)) return undefined
   const atMs = Date.parse(text)
   return Number.isFinite(atMs) ? atMs : undefined
 }

@@ -19,7 +19,7 @@ export interface WireMessage {
   readonly contentType: string
   /** Ordering key. */
   readonly key: string | undefined
-  /** Common to all messages of one flow. */
+  /** Common to all messages of one flow; undefined for the first one of a flow, whose own id it is. */
   readonly correlationId: string | undefined
   /** Id of the message whose handler published this one. */
   readonly causationId: string | undefined
@@ -33,7 +33,7 @@ export interface WireMessage {
   readonly hops: number
   /** Light-plane address to send the answer of an asked command to. */
   readonly replyTo: string | undefined
-  /** What an answer says: `ok`, `error.<name>` for a declared error, `failed` for every other; undefined for other messages. */
+  /** What an answer says: `error.<name>` for a declared error, `failed` for every other; undefined for success and for messages that are no answers. */
   readonly outcome: string | undefined
   /** The user's own headers. */
   readonly headers: Readonly<Record<string, string>> | undefined
