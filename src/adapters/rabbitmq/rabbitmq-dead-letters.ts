@@ -2,6 +2,8 @@ import { sleep } from '../../core/clock.ts'
 import { TrunklineError } from '../../core/errors.ts'
 import type { DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetterPlane, TransportHost } from '../../bus/port.ts'
 import { decodeDeadLetterRecord } from '../../bus/protocol/dead-letter-record.ts'
+import { writeHoldEntry } from '../../bus/protocol/hold-entry.ts'
+import type { ControlEntry } from '../../bus/protocol/lane-port.ts'
 import type { RabbitChannel, RabbitMessage } from './rabbitmq-client.ts'
 import { answered } from './rabbitmq-deadline.ts'
 import type { RabbitLink } from './rabbitmq-link.ts'
@@ -62,11 +64,11 @@ export class RabbitDeadLetters implements DeadLetterPlane {
   }
 
   redrive(id: string): Promise<boolean> {
-    return this.#settle(id, (raw) => this.#sendAgain(raw))
+    return this.#settle(id, (raw) => (holdOf(raw) === '' ? this.#sendAgain(raw) : this.#tellOwner(raw, 'redrive')))
   }
 
   remove(id: string): Promise<boolean> {
-    return this.#settle(id, () => Promise.resolve())
+    return this.#settle(id, (raw) => (holdOf(raw) === '' ? Promise.resolve() : this.#tellOwner(raw, 'remove')))
   }
 
   async #settle(id: string, act: (raw: RabbitMessage) => Promise<void>): Promise<boolean> {
@@ -91,6 +93,26 @@ export class RabbitDeadLetters implements DeadLetterPlane {
       options: copyOptionsOf(raw, { [ATTEMPTS_HEADER]: '0', [REDRIVEN_HEADER]: '1' }),
       type,
       id,
+      signal: undefined,
+      repair: undefined,
+    })
+  }
+
+  /** In an ordered group the message itself is in its lane's hold list, and the lane's owner acts. */
+  #tellOwner(raw: RabbitMessage, control: ControlEntry['control']): Promise<void> {
+    const { host, publisher } = this.#settings
+    const headers: Record<string, string> = {}
+    const entry: ControlEntry = { role: 'control', id: host.random.id(host.clock.nowMs()), target: idOf(raw), control }
+    writeHoldEntry(entry, (name, value) => {
+      headers[name] = value
+    })
+    return publisher.send({
+      exchange: '',
+      routingKey: holdOf(raw),
+      content: Buffer.alloc(0),
+      options: { persistent: true, mandatory: true, messageId: entry.id, headers },
+      type: 'control',
+      id: entry.id,
       signal: undefined,
       repair: undefined,
     })
@@ -235,6 +257,11 @@ function headerOf(raw: RabbitMessage, name: string): string {
   return textOf(raw.properties.headers?.[name]) ?? ''
 }
 
+/** The hold list that the message's key waits in; empty for unordered groups. */
+function holdOf(raw: RabbitMessage): string {
+  return headerOf(raw, DEAD_HEADERS.hold)
+}
+
 /** Time-ordered and unique; what somebody else put into the queue sorts before all. */
 function orderOf(raw: RabbitMessage): string {
   const order = headerOf(raw, DEAD_HEADERS.order)
@@ -253,6 +280,6 @@ function deadLetterOf(raw: RabbitMessage): DeadLetter {
     kind: headerOf(raw, DEAD_HEADERS.kind) === 'command' ? 'command' : 'event',
     message: messageOf(raw),
     record: decodeDeadLetterRecord(headerOf(raw, DEAD_HEADERS.record)),
-    holdsKey: headerOf(raw, DEAD_HEADERS.hold) !== '',
+    holdsKey: holdOf(raw) !== '',
   }
 }

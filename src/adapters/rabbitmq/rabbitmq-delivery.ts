@@ -51,9 +51,9 @@ export class RabbitDelivery implements Delivery, Moved {
     return Promise.resolve(this.attempt)
   }
 
-  ack(): Promise<void> {
+  /** The broker has it, or brings the message again, as soon as the ack is on its way. */
+  ack(): undefined {
     if (this.#claim()) this.intake.ack(this.raw)
-    return DONE
   }
 
   retry(delayMs: number): Promise<void> {

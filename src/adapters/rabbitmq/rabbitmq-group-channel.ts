@@ -98,7 +98,10 @@ export class GroupChannel implements StationWork {
   #take(queue: string, raw: RabbitMessage | null, intake: RabbitIntake): void {
     try {
       if (raw === null) this.#plan.cancelled(queue)
-      else if (!intake.isLost) this.#plan.take(queue, raw, intake)
+      else if (!intake.isLost) {
+        intake.took(raw)
+        this.#plan.take(queue, raw, intake)
+      }
     } catch (error) {
       this.#plan.failed(error)
     }

@@ -7,6 +7,7 @@ import type { RabbitIntake } from './rabbitmq-intake.ts'
 import type { RabbitLink } from './rabbitmq-link.ts'
 import { ATTEMPTS_HEADER, countOf, DELAY_LEFT_HEADER, deliveriesBefore, messageOf, REDRIVEN_HEADER } from './rabbitmq-message.ts'
 import type { Moved, RabbitMover } from './rabbitmq-mover.ts'
+import type { RabbitPublisher } from './rabbitmq-publisher.ts'
 import { RabbitStation, type StationSettings } from './rabbitmq-station.ts'
 import { onSpareChannel, type RabbitTopology } from './rabbitmq-topology.ts'
 
@@ -14,6 +15,7 @@ import { onSpareChannel, type RabbitTopology } from './rabbitmq-topology.ts'
 export interface GroupSettings extends StationSettings {
   readonly topology: RabbitTopology
   readonly mover: RabbitMover
+  readonly publisher: RabbitPublisher
   readonly consumeLink: RabbitLink
   readonly publishLink: RabbitLink
 }
@@ -119,6 +121,7 @@ export class RabbitGroup implements TransportSubscription {
     const { kind, group, types } = this.#subscription
     const { topology } = this.#settings
     const queues: string[] = []
+    await topology.declareOrder(channel, kind, group, 'none')
     for (const type of types) {
       const queue = await topology.declareGroup(channel, kind, group, type)
       const consumed = isSuspects ? topology.names.suspects(queue) : queue

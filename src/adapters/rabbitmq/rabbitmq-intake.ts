@@ -12,11 +12,9 @@ export class RabbitIntake {
   readonly #channel: RabbitChannel
   readonly #clock: Clock
   readonly #lost = new AbortController()
-  /** Messages that were handled: not acked yet, or acked out of turn, by tag. */
-  readonly #settled = new Map<number, RabbitMessage | 'acked'>()
+  /** Tags that are neither acked nor put back, in the order of their arrival; as many as the prefetch allows. */
+  readonly #open = new Set<number>()
   #ready: RabbitMessage[] = []
-  /** The oldest tag that may still be unsettled. Tags of a channel start at 1 and have no gaps. */
-  #lowest = 1
 
   constructor(channel: RabbitChannel, clock: Clock) {
     this.#channel = channel
@@ -32,22 +30,24 @@ export class RabbitIntake {
     return this.#lost.signal.aborted
   }
 
-  /** Takes the message out of its queue. Without effect once the channel is gone. */
+  /** Notes a message that came in; call it for each one, in order. */
+  took(message: RabbitMessage): void {
+    this.#open.add(message.fields.deliveryTag)
+  }
+
+  /** Takes the message out of its queue. Without effect once the channel is gone, or where it was settled before. */
   ack(message: RabbitMessage): void {
-    if (this.#lost.signal.aborted) return
-    this.#settled.set(message.fields.deliveryTag, message)
+    if (!this.#open.delete(message.fields.deliveryTag)) return
     this.#ready.push(message)
     if (this.#ready.length === 1) this.#clock.defer(this.#flush)
   }
 
   /** Puts the message back into its queue. */
   requeue(message: RabbitMessage): void {
-    if (this.#lost.signal.aborted) return
-    this.#settled.set(message.fields.deliveryTag, 'acked')
-    this.#quietly(() => this.#channel.nack(message, false, true))
+    if (this.#open.delete(message.fields.deliveryTag)) this.#quietly(() => this.#channel.nack(message, false, true))
   }
 
-  /** Sends the acks that wait; then a closing channel takes them along. */
+  /** Sends the acks that wait at once. */
   flush(): void {
     this.#flush()
   }
@@ -55,7 +55,7 @@ export class RabbitIntake {
   /** The channel is gone. */
   lose(): void {
     this.#lost.abort()
-    this.#settled.clear()
+    this.#open.clear()
     this.#ready = []
   }
 
@@ -63,23 +63,18 @@ export class RabbitIntake {
     if (this.#ready.length === 0) return
     const ready = this.#ready
     this.#ready = []
+    const oldest = this.#open.values().next().value ?? Infinity
     let last: RabbitMessage | undefined
     let run = 0
-    for (let found = this.#settled.get(this.#lowest); found !== undefined; found = this.#settled.get(this.#lowest)) {
-      this.#settled.delete(this.#lowest++)
-      if (found === 'acked') continue
-      last = found
+    for (const message of ready) {
+      if (message.fields.deliveryTag >= oldest) continue
       run++
+      if (last === undefined || message.fields.deliveryTag > last.fields.deliveryTag) last = message
     }
     this.#quietly(() => {
       if (last !== undefined) this.#channel.ack(last, run > 1)
       if (run === ready.length) return
-      for (const message of ready) {
-        const tag = message.fields.deliveryTag
-        if (tag < this.#lowest) continue
-        this.#settled.set(tag, 'acked')
-        this.#channel.ack(message)
-      }
+      for (const message of ready) if (message.fields.deliveryTag > oldest) this.#channel.ack(message)
     })
   }
 

@@ -134,7 +134,7 @@ export function deliveriesBefore(raw: RabbitMessage): number {
 
 /** What brokers add, what would route a copy once more (`CC`, `BCC`), and what says how a copy of ours stands. */
 const NOT_COPIED: ReadonlySet<string> = new Set(['CC', 'BCC', 'x-delivery-count', 'x-acquired-count', ATTEMPTS_HEADER, REDRIVEN_HEADER, DELAY_LEFT_HEADER])
-const NOT_COPIED_PREFIXES: readonly string[] = ['x-death', 'x-first-death', 'x-last-death', 'trunkline-dead-']
+const NOT_COPIED_PREFIXES: readonly string[] = ['x-death', 'x-first-death', 'x-last-death', 'trunkline-dead-', 'trunkline-hold-']
 
 /**
  * Options to send a message once more with all that its publisher gave it, foreign headers included.

@@ -67,6 +67,11 @@ export class RabbitNames {
     return this.#fitted(`${kind === 'command' ? 'command:' : ''}${group}:members`)
   }
 
+  /** Empty queue whose settings say whether the group is ordered. */
+  order(kind: 'event' | 'command', group: string): string {
+    return this.#fitted(`${kind === 'command' ? 'command:' : ''}${group}:order`)
+  }
+
   /** Queue that the instances which answer a query share. */
   query(type: string): string {
     return this.#fitted(`query:${type}`)

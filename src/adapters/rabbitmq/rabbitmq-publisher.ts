@@ -23,7 +23,7 @@ export interface Parcel {
   readonly type: string
   readonly id: string
   /** Gives the message up; what became of it is then unknown. */
-  readonly signal: AbortSignal | undefined
+  readonly signal: { readonly aborted: boolean } | undefined
   /** Makes what a returned message needs, before it is sent again. */
   readonly repair: (() => Promise<void>) | undefined
 }

@@ -19,3 +19,11 @@ export const LIGHT: RabbitTable = { 'x-queue-type': 'classic', 'x-expires': LIGH
 
 /** Most events kept that no group wanted; the oldest go first. */
 export const UNROUTED_MESSAGES_MAX = 10_000
+
+/** Lanes of an ordered group: one for each upper digit of a bucket. Part of the protocol between versions. */
+export const LANES = 8
+/**
+ * Live messages of a lane that its owner has unacked. Part of the protocol between versions: messages that come back
+ * keep their order only where the next owner's prefetch takes all of them at once, so it may only ever grow.
+ */
+export const LANE_PREFETCH = 128

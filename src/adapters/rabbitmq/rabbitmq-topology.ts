@@ -4,7 +4,7 @@ import { declareDelays, duePattern } from './rabbitmq-delay.ts'
 import type { RabbitLink } from './rabbitmq-link.ts'
 import { connectionLost } from './rabbitmq-problem.ts'
 import { patternOf, type RabbitNames } from './rabbitmq-names.ts'
-import { COMMAND, QUORUM, UNROUTED_MESSAGES_MAX } from './rabbitmq-queues.ts'
+import { COMMAND, LANES, LIGHT, QUORUM, UNROUTED_MESSAGES_MAX } from './rabbitmq-queues.ts'
 
 /** Kind of a message, which decides its exchange. */
 export type Kind = 'event' | 'command'
@@ -47,6 +47,36 @@ export class RabbitTopology {
     await channel.bindQueue(queue, kind === 'command' ? this.names.commands : this.names.events, patternOf(type))
     await this.bindDue(channel, queue)
     return queue
+  }
+
+  /**
+   * The lanes of an ordered group, bound for all its types: one for each upper half of a bucket. Messages without key
+   * go to the first. Returns the names of the lanes' queues.
+   */
+  async declareLanes(channel: RabbitChannel, kind: Kind, group: string, types: readonly string[]): Promise<readonly string[]> {
+    const queues: string[] = []
+    for (let lane = 0; lane < LANES; lane++) {
+      const queue = this.names.lane(kind, group, lane)
+      queues.push(queue)
+      await this.queue(channel, queue, kind === 'command' ? COMMAND : QUORUM)
+      await this.queue(channel, this.names.hold(queue), QUORUM)
+      for (const type of types) {
+        const exchange = kind === 'command' ? this.names.commands : this.names.events
+        await channel.bindQueue(queue, exchange, `${type}.${lane}.*`)
+        if (lane === 0) await channel.bindQueue(queue, exchange, `${type}.-.-`)
+      }
+    }
+    await this.queue(channel, this.names.members(kind, group), LIGHT)
+    return queues
+  }
+
+  /**
+   * Notes whether a group is ordered, so that it cannot be used both ways: its messages would go to two places.
+   *
+   * @throws `bus.subscription_conflict`.
+   */
+  async declareOrder(channel: RabbitChannel, kind: Kind, group: string, order: 'key' | 'none'): Promise<void> {
+    await this.queue(channel, this.names.order(kind, group), { 'x-queue-type': 'classic', 'x-max-length': order === 'key' ? 1 : 2 })
   }
 
   /** Lets delayed messages for a queue come back to it. */

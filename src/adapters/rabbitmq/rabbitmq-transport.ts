@@ -1,9 +1,11 @@
-import type { TransportCapabilities, Transport, TransportHost, TransportSubscription, DeadLetterPlane, DeliverySink, LightPlane, Outbound, Subscription } from '../../bus/port.ts'
+import type { TransportCapabilities, Transport, TransportHost, TransportSubscription, DeadLetterPlane, DeliverySink, LightPlane, Outbound, PublishSignal, Subscription } from '../../bus/port.ts'
+import type { WireMessage } from '../../core/envelope.ts'
 import { TrunklineError } from '../../core/errors.ts'
 import { answered } from './rabbitmq-deadline.ts'
 import { RabbitDeadLetters } from './rabbitmq-dead-letters.ts'
 import { RabbitGroup, type GroupSettings } from './rabbitmq-group.ts'
 import { RabbitHealth } from './rabbitmq-health.ts'
+import { RabbitLaneGroup } from './rabbitmq-lane-group.ts'
 import { RabbitLight } from './rabbitmq-light.ts'
 import { RabbitLink } from './rabbitmq-link.ts'
 import { connectionLost } from './rabbitmq-problem.ts'
@@ -11,7 +13,7 @@ import { contentOf, publishOptionsOf } from './rabbitmq-message.ts'
 import { RabbitMover } from './rabbitmq-mover.ts'
 import { RabbitNames, routingKeyOf } from './rabbitmq-names.ts'
 import { dialerOf, namespaceOf, type RabbitDialer, type RabbitmqOptions } from './rabbitmq-options.ts'
-import { RabbitPublisher } from './rabbitmq-publisher.ts'
+import { RabbitPublisher, type Parcel } from './rabbitmq-publisher.ts'
 import { RabbitStation } from './rabbitmq-station.ts'
 import { onSpareChannel, RabbitTopology } from './rabbitmq-topology.ts'
 
@@ -107,19 +109,18 @@ class RabbitTransport implements Transport {
     running.health.begin()
   }
 
-  async publish(outbound: Outbound, signal: AbortSignal | undefined): Promise<void> {
+  publish(outbound: Outbound, signal: PublishSignal | undefined): Promise<void> {
     const { message, kind } = outbound
-    if (kind === 'command' && this.#commandQueues.get(message.type) !== true) await this.#ensureCommand(message.type)
-    await this.#open.publisher.send({
-      exchange: kind === 'command' ? this.#names.commands : this.#names.events,
-      routingKey: routingKeyOf(message),
-      content: contentOf(message.body),
-      options: publishOptionsOf(message, true),
-      type: message.type,
-      id: message.id,
-      signal,
-      repair: kind === 'command' ? () => this.#declareCommand(message.type) : this.#repairEvents,
-    })
+    if (kind === 'event') return this.#open.publisher.send(this.#parcel(message, this.#names.events, signal, this.#repairEvents))
+    const repair = (): Promise<void> => this.#declareCommand(message.type)
+    const parcel = this.#parcel(message, this.#names.commands, signal, repair)
+    if (this.#commandQueues.get(message.type) === true) return this.#open.publisher.send(parcel)
+    return this.#ensureCommand(message.type).then(() => this.#open.publisher.send(parcel))
+  }
+
+  #parcel(message: WireMessage, exchange: string, signal: PublishSignal | undefined, repair: () => Promise<void>): Parcel {
+    const { type, id } = message
+    return { exchange, routingKey: routingKeyOf(message), content: contentOf(message.body), options: publishOptionsOf(message, true), type, id, signal, repair }
   }
 
   async subscribe(subscription: Subscription, sink: DeliverySink): Promise<TransportSubscription> {
@@ -129,7 +130,7 @@ class RabbitTransport implements Transport {
     const { groups, publishLink } = this.#open
     // With the first group: a queue declared only a moment before the broker is killed can come back dead.
     await onSpareChannel(publishLink, (channel) => groups.topology.declareDelays(channel))
-    const group = new RabbitGroup(subscription, sink, groups)
+    const group = subscription.order === 'key' ? new RabbitLaneGroup(subscription, sink, groups) : new RabbitGroup(subscription, sink, groups)
     await group.open()
     return group
   }
@@ -164,7 +165,7 @@ class RabbitTransport implements Transport {
       publisherStation: new RabbitStation(publishLink, station, publisher),
       light: new RabbitLight({ ...station, names, consumeLink, publishLink }),
       deadLetters: new RabbitDeadLetters({ host, names, publisher, consumeLink, commandTimeoutMs }),
-      groups: { ...station, topology, mover, consumeLink, publishLink },
+      groups: { ...station, topology, mover, publisher, consumeLink, publishLink },
     }
   }
 

@@ -1,5 +1,5 @@
 import amqplib from 'amqplib'
-import type { Delivery, Subscription, Transport, TransportHost, TransportState, TransportSubscription } from '../../../src/bus/port.ts'
+import type { DeadLetterPlane, DeadLetterRecord, Delivery, Subscription, Transport, TransportHost, TransportState, TransportSubscription } from '../../../src/bus/port.ts'
 import { systemClock } from '../../../src/core/clock.ts'
 import type { WireMessage } from '../../../src/core/envelope.ts'
 import { silentLogger } from '../../../src/core/logger.ts'
@@ -64,6 +64,13 @@ export function wire(type: string, more: Partial<WireMessage> = {}): WireMessage
   }
 }
 
+/** Publishes an event and resolves when it is stored. */
+export async function emit(transport: Transport, type: string, more: Partial<WireMessage> = {}): Promise<WireMessage> {
+  const message = wire(type, more)
+  await transport.publish({ kind: 'event', message }, undefined)
+  return message
+}
+
 /** What an unordered event group of the given types wants. */
 export function groupOf(group: string, types: readonly string[], more: Partial<Subscription> = {}): Subscription {
   return { group, kind: 'event', types, order: 'none', from: 'new', inFlightMax: 16, handlerTimeoutMs: 30_000, ...more }
@@ -87,7 +94,11 @@ export async function inboxOf(transport: Transport, subscription: Subscription, 
   return {
     subscription: running,
     deliveries,
-    at: (index) => until(() => deliveries[index], { what: `delivery ${index} of ${subscription.group}` }),
+    at: async (index) => {
+      const found = await until(() => deliveries[index], { what: `delivery ${index} of ${subscription.group}` })
+      if (found === undefined) throw new Error('until resolves with something truthy')
+      return found
+    },
   }
 }
 
@@ -109,13 +120,19 @@ export async function withRaw<T>(url: string, work: (channel: amqplib.ConfirmCha
   }
 }
 
+/** The transport's dead letters, which it has. */
+export function deadLettersOf(transport: Transport): DeadLetterPlane {
+  if (transport.deadLetters === undefined) throw new Error('the transport has dead letters')
+  return transport.deadLetters
+}
+
 /** Messages ready in a queue. */
 export function readyIn(url: string, queue: string): Promise<number> {
   return withRaw(url, async (channel) => (await channel.checkQueue(queue)).messageCount)
 }
 
 /** A record as the bus makes it. */
-export const record = {
+export const record: DeadLetterRecord = {
   reason: 'bus.handler_failed',
   errors: [{ name: 'Error', message: 'out of stock' }],
   attempts: 3,
