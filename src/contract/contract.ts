@@ -1,5 +1,5 @@
 import type { RetryOptions } from '../core/backoff.ts'
-import { TrunklineError, isTrunklineError } from '../core/errors.ts'
+import { TrunklineError, errorText, isTrunklineError } from '../core/errors.ts'
 import { decodeBody, encodeBody } from './body.ts'
 import { fingerprintOf, jsonSchemaOf, schemaShape } from './fingerprint.ts'
 import { isTypeName, keyProblem } from './names.ts'
@@ -320,8 +320,14 @@ export abstract class DefinedContract<T extends string, X extends ContractTypes>
   }
 
   #keyOf(key: (data: never) => string, value: unknown): string {
-    // The value has just been validated by the schema that the key function was typed with.
-    const text: unknown = key(value as never)
+    let text: unknown
+    try {
+      // The value has just been validated by the schema that the key function was typed with.
+      text = key(value as never)
+    } catch (cause) {
+      const details = { attribute: 'key', problem: `${this.type}: the key function threw: ${errorText(cause).slice(0, 500)}` }
+      throw new TrunklineError('contract.attribute_invalid', details, { cause })
+    }
     const problem = keyProblem(text)
     if (problem !== undefined) throw new TrunklineError('contract.attribute_invalid', { attribute: 'key', problem: `${this.type}: ${problem}` })
     return String(text)
