@@ -69,7 +69,8 @@ export class Envelopes {
       hops: scope === undefined ? 0 : scope.hops + 1,
       replyTo: more?.replyTo,
       outcome: more?.outcome,
-      headers: options?.headers,
+      // A frozen copy: an adapter may hold it after this call, and in one process every group gets this very object.
+      headers: options?.headers === undefined ? undefined : Object.freeze({ ...options.headers }),
       body: data.body,
       defect: undefined,
     }
