@@ -1,3 +1,4 @@
+import { MessageChannel } from 'node:worker_threads'
 import type {
   DeadLetterPlane, DeliverySink, LightDelivery, LightPlane, LightReply, LightSubscription, Outbound, Subscription, Transport, TransportCapabilities,
   TransportHost, TransportSubscription,
@@ -42,6 +43,7 @@ class MemoryTransport implements Transport {
   readonly deadLetters: DeadLetterPlane
   readonly #broker: MemoryBroker
   #light: MemoryLight | undefined
+  #anchor: MessageChannel | undefined
 
   constructor(broker: MemoryBroker) {
     this.#broker = broker
@@ -55,6 +57,9 @@ class MemoryTransport implements Transport {
   open(host: TransportHost): Promise<void> {
     this.#broker.adopt(host.clock)
     this.#light = new MemoryLight(this.#broker, host.instance)
+    // What a socket does for the others: without it a process that only waits for messages, retries or answers would end.
+    this.#anchor = new MessageChannel()
+    this.#anchor.port1.on('message', () => {})
     host.report('up', '')
     return Promise.resolve()
   }
@@ -72,6 +77,7 @@ class MemoryTransport implements Transport {
 
   close(): Promise<void> {
     if (this.#light !== undefined) this.#broker.sever(this.#light.address)
+    this.#anchor?.port1.close()
     return Promise.resolve()
   }
 }
