@@ -39,9 +39,10 @@ export class SqliteDeadLetters implements DeadLetterPlane {
     const reason = filter.reason ?? null
     const rows = await this.#opened('list dead letters').read((connection) =>
       connection.rows(
-        `${SELECT} WHERE l.id > ?1 AND (?2 IS NULL OR g.name = ?2) AND (?3 IS NULL OR l.type = ?3) AND (?4 IS NULL OR l.reason = ?4)
-          ORDER BY l.id LIMIT ?5`,
-        after, group, type, reason, limit + 1,
+        // Plain question marks only: better-sqlite3 takes numbered ones for names.
+        `${SELECT} WHERE l.id > ? AND (? IS NULL OR g.name = ?) AND (? IS NULL OR l.type = ?) AND (? IS NULL OR l.reason = ?)
+          ORDER BY l.id LIMIT ?`,
+        after, group, group, type, type, reason, reason, limit + 1,
       ),
     )
     const items = rows.slice(0, limit).map(deadLetterFrom)

@@ -36,7 +36,7 @@ export async function patiently<T>(host: TransportHost, waitMs: number, work: ()
     } catch (thrown) {
       if (isTrunklineError(thrown)) throw thrown
       const failure = failureOf(thrown)
-      if (host.clock.monotonicMs() >= giveUpAtMs) throw lost(failure, thrown)
+      if (failure === 'refused' || host.clock.monotonicMs() >= giveUpAtMs) throw lost(failure, thrown)
       await sleep(host.clock, backoffMs(OPEN_BACKOFF, tries, host.random))
     }
   }

@@ -30,7 +30,10 @@ export interface SqliteFileOptions extends SqliteCommonOptions {
   /** Path of the database. It is made with mode 0600 where it is missing; `-wal`, `-shm` and `-wake` files appear beside it. */
   readonly file: string
   readonly database?: undefined
-  /** What opens it: the class that `better-sqlite3` exports, for example. Default: `node:sqlite`. */
+  /**
+   * What opens it: the class that `better-sqlite3` exports, for example. Default: `node:sqlite`. One process
+   * opens one file with one of them only: two copies of SQLite in a process undo each other's file locks.
+   */
   readonly driver?: SqliteDriver
   /**
    * `many` (default): any number of processes of one machine. `one`: this one alone, through a single
@@ -48,6 +51,7 @@ export interface SqliteFileOptions extends SqliteCommonOptions {
 export interface SqliteDatabaseOptions extends SqliteCommonOptions {
   /** An open `DatabaseSync` of `node:sqlite`, or a `better-sqlite3` database. */
   readonly database: SqliteDatabase
+  readonly file?: undefined
 }
 
 /** How to reach the database. */
@@ -91,17 +95,17 @@ export function settingsFrom(options: SqliteOptions): SqliteSettings {
 }
 
 function sourceFrom(options: SqliteOptions): SqliteSettings['source'] {
-  if (options.database !== undefined) {
-    if ('file' in options) throw invalid('file', 'either file or database', options.file)
-    return { database: options.database }
+  const { file, database } = options
+  if (database !== undefined) {
+    if (file !== undefined) throw invalid('file', 'either file or database', file)
+    return { database }
   }
-  const { file, driver } = options
   if (typeof file !== 'string' || file === '' || file.startsWith(':memory:') || file.startsWith('file:')) {
     throw invalid('file', 'the path of a database file; for a bus in memory use trunkline/memory', file)
   }
   return {
     file,
-    driver,
+    driver: options.driver,
     isExclusive: oneOf('processes', options.processes ?? 'many', ['many', 'one']) === 'one',
     isNetworkAllowed: oneOf('networkFile', options.networkFile ?? 'refuse', ['refuse', 'allow']) === 'allow',
   }

@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { sqlite } from '../../../src/adapters/sqlite/index.ts'
-import { Inbox, TestHost, Workplace, event, group, publish } from './sqlite-rig.ts'
+import type { SqliteDatabase, SqliteStatement, SqliteValue } from '../../../src/adapters/sqlite/index.ts'
+import { Inbox, TestHost, Workplace, event, group, publish, until } from './sqlite-rig.ts'
 
 let place: Workplace
 beforeEach(() => {
@@ -87,6 +88,91 @@ describe('a database that the caller has opened', () => {
     await expect(transport.open(new TestHost())).rejects.toMatchObject({ code: 'core.option_invalid', details: { option: 'PRAGMA journal_mode' } })
     database.close()
   })
+})
+
+/** A database with the manners of `better-sqlite3` 13: its defaults, its error codes, no numbered parameters, buffers for blobs. */
+class BetterDouble implements SqliteDatabase {
+  readonly #database: DatabaseSync
+
+  constructor(file: string) {
+    this.#database = new DatabaseSync(file)
+    this.#database.exec('PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000')
+  }
+
+  exec(sql: string): this {
+    better(() => this.#database.exec(sql))
+    return this
+  }
+
+  prepare(sql: string): SqliteStatement {
+    const statement = this.#database.prepare(sql)
+    const check = (values: readonly SqliteValue[]): void => {
+      if (/\?[0-9]/.test(sql) && values.length > 0) throw new RangeError('Too many parameter values were provided')
+    }
+    return {
+      run: (...values) => better(() => (check(values), statement.run(...values))),
+      get: (...values) => better(() => (check(values), buffered(statement.get(...values)))),
+      all: (...values) => better(() => (check(values), statement.all(...values).map(buffered))),
+    }
+  }
+
+  close(): this {
+    this.#database.close()
+    return this
+  }
+}
+
+function buffered(row: Record<string, unknown> | undefined): unknown {
+  if (row === undefined) return undefined
+  return Object.fromEntries(Object.entries(row).map(([name, value]) => [name, value instanceof Uint8Array ? Buffer.from(value) : value]))
+}
+
+function better<T>(work: () => T): T {
+  try {
+    return work()
+  } catch (thrown) {
+    if (!(thrown instanceof Error) || !('errcode' in thrown)) throw thrown
+    throw Object.assign(new Error(thrown.message), { name: 'SqliteError', code: Number(thrown.errcode) === 5 ? 'SQLITE_BUSY' : 'SQLITE_ERROR' })
+  }
+}
+
+test('a driver with the manners of better-sqlite3 does the same', async () => {
+  const host = new TestHost()
+  const transport = await place.transport({ driver: BetterDouble }, host)
+  const inbox = new Inbox()
+  await transport.subscribe(group({ order: 'key' }), inbox.sink)
+  await publish(transport, event({ id: 'a1', key: 'a' }), event({ id: 'a2', key: 'a' }))
+  await (await inbox.next()).retry(10)
+  const again = await inbox.next()
+  expect([again.message.id, again.attempt]).toStrictEqual(['a1', 2])
+  await again.deadLetter({ reason: 'bus.handler_failed', errors: [], attempts: 2, handler: '', service: '', instance: '', at: '' })
+  const page = await transport.deadLetters?.list({ group: 'tests.group' }, { limit: 5 })
+  expect(await transport.deadLetters?.remove(page?.items[0]?.id ?? '')).toBe(true)
+  expect((await inbox.next()).message.id).toBe('a2')
+  const database = place.database()
+  database.exec('BEGIN IMMEDIATE')
+  const published = publish(transport, event({ id: 'waited' }))
+  setTimeout(() => database.exec('ROLLBACK'), 100)
+  await published
+  expect((await inbox.next()).message.id).toBe('waited')
+  expect(host.state).toBe('up')
+})
+
+test('neither the database nor its WAL grows with what was handled', async () => {
+  const transport = await place.transport()
+  let handled = 0
+  await transport.subscribe(group({ inFlightMax: 100 }), (delivery) => {
+    handled++
+    void delivery.ack()
+  })
+  const body = Buffer.alloc(4_096, 'x')
+  for (let round = 1; round <= 40; round++) {
+    await publish(transport, ...Array.from({ length: 200 }, () => event({ body })))
+    await until(() => handled === round * 200)
+  }
+  // 32 MB went through; a checkpoint comes every 4 MB.
+  expect(statSync(place.file).size).toBeLessThan(8_000_000)
+  expect(statSync(`${place.file}-wal`).size).toBeLessThan(16_000_000)
 })
 
 test('refuses a SQLite that can lose commits of several connections', async () => {
