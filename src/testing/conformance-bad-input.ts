@@ -1,0 +1,352 @@
+import { deepEqual, equal, match, ok } from 'node:assert/strict'
+import type { Bus } from '../bus/bus.ts'
+import type { PublishOptions } from '../bus/options.ts'
+import type { DeadLetter } from '../bus/port.ts'
+import { event } from '../contract/contract.ts'
+import type { WireMessage } from '../core/envelope.ts'
+import type { ErrorCode } from '../core/errors.ts'
+import { BODY_BYTES_MAX, HOPS_MAX } from '../core/limits.ts'
+import { type ConformanceCase, casesOf } from './conformance-case.ts'
+import { LooseTicked, Moved, NotedFirst, NotedSecond, Ticked } from './conformance-contracts.ts'
+import { type Stage, refusal, userError, wireMessage } from './conformance-stage.ts'
+
+/** A message that is dead-lettered at once. */
+interface Unreadable {
+  readonly what: string
+  readonly reason: ErrorCode
+  readonly body?: Uint8Array
+  readonly parts?: Partial<WireMessage>
+}
+
+const text = (json: string): Uint8Array => Buffer.from(json)
+const nested = (depth: number): string => `${'{"a":'.repeat(depth)}1${'}'.repeat(depth)}`
+
+const UNREADABLE: readonly Unreadable[] = [
+  { what: 'B01 an empty body', reason: 'contract.body_malformed', body: text('') },
+  { what: 'B02 half of a JSON text', reason: 'contract.body_malformed', body: text('{"n":1,"te') },
+  { what: 'B02 no JSON at all', reason: 'contract.body_malformed', body: text('hello') },
+  { what: 'B03 bytes that are no UTF-8', reason: 'contract.body_malformed', body: Buffer.concat([text('{"n":1,"text":"'), Buffer.from([0xff, 0xc0]), text('"}')]) },
+  { what: 'B04 a byte-order mark', reason: 'contract.body_malformed', body: Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), text('{"n":1}')]) },
+  { what: 'B07 the key __proto__', reason: 'contract.body_malformed', body: text('{"n":1,"__proto__":{"isAdmin":true}}') },
+  { what: 'B07 the key __proto__, escaped', reason: 'contract.body_malformed', body: text(String.raw`{"n":1,"\u005f_proto__":{"isAdmin":true}}`) },
+  { what: 'B08 the key constructor', reason: 'contract.body_malformed', body: text('{"n":1,"constructor":{"prototype":{"a":1}}}') },
+  { what: 'B10 nesting of 100,000 levels', reason: 'contract.body_malformed', body: text('['.repeat(100_000)) },
+  { what: 'B10 nesting of 65 levels', reason: 'contract.body_malformed', body: text(nested(65)) },
+  { what: 'B13 an integer beyond 2^53', reason: 'contract.body_malformed', body: text('{"n":9007199254740993}') },
+  { what: 'B14 a number beyond every double', reason: 'contract.body_malformed', body: text('{"n":1e400}') },
+  { what: 'B22 a body one byte too large', reason: 'contract.payload_too_large', body: text(`{"n":1,"text":"${'x'.repeat(BODY_BYTES_MAX - 17 + 1)}"}`) },
+  { what: 'B36 too many hops', reason: 'bus.hops_exceeded', parts: { hops: HOPS_MAX + 1 } },
+  { what: 'B36 a million hops', reason: 'bus.hops_exceeded', parts: { hops: 1_000_000 } },
+  { what: 'B38 a newer version', reason: 'contract.version_unknown', parts: { version: 2 } },
+  { what: 'data that do not fit', reason: 'contract.payload_invalid', body: text('{"n":"one"}') },
+  { what: 'JSON of another shape', reason: 'contract.payload_invalid', body: text('[]') },
+  { what: 'null', reason: 'contract.payload_invalid', body: text('null') },
+]
+
+/** A publish that is refused before anything is sent. */
+interface Refused {
+  readonly what: string
+  readonly code: ErrorCode
+  readonly data?: unknown
+  readonly options?: PublishOptions
+}
+
+/** What a caller in plain JavaScript may give, whatever the types say. */
+function untyped<T>(value: unknown): T {
+  // The case is about what happens to values that the compiler would refuse.
+  return value as T
+}
+
+const circular: Record<string, unknown> = {}
+circular['self'] = circular
+const headers = (given: unknown): PublishOptions => ({ headers: untyped(given) })
+
+const REFUSED: readonly Refused[] = [
+  { what: 'B05 a lone surrogate', code: 'contract.payload_unencodable', data: { text: 'a\ud800b' } },
+  { what: 'B07 the key __proto__', code: 'contract.payload_unencodable', data: JSON.parse('{"__proto__":{"a":1}}') },
+  { what: 'B08 the key constructor', code: 'contract.payload_unencodable', data: { constructor: { a: 1 } } },
+  { what: 'B10 nesting of 65 levels', code: 'contract.payload_unencodable', data: JSON.parse(nested(65)) },
+  { what: 'B15 NaN', code: 'contract.payload_unencodable', data: { n: Number.NaN } },
+  { what: 'B15 Infinity', code: 'contract.payload_unencodable', data: { n: [Infinity] } },
+  { what: 'B15 a function', code: 'contract.payload_unencodable', data: { n: () => 1 } },
+  { what: 'B15 a symbol', code: 'contract.payload_unencodable', data: { n: Symbol('s') } },
+  { what: 'B15 undefined in a list', code: 'contract.payload_unencodable', data: { n: [undefined] } },
+  { what: 'B16 a BigInt', code: 'contract.payload_unencodable', data: { n: 10n } },
+  { what: 'B17 a Map', code: 'contract.payload_unencodable', data: { n: new Map([[1, 2]]) } },
+  { what: 'B17 a Date', code: 'contract.payload_unencodable', data: { n: new Date(0) } },
+  { what: 'B18 an invalid Date', code: 'contract.payload_unencodable', data: { n: new Date(Number.NaN) } },
+  { what: 'B20 a circle', code: 'contract.payload_unencodable', data: circular },
+  {
+    what: 'B21 a getter that throws',
+    code: 'contract.payload_unencodable',
+    data: {
+      get n(): number {
+        throw userError('getter')
+      },
+    },
+  },
+  { what: 'B22 a body one byte too large', code: 'contract.payload_too_large', data: 'x'.repeat(BODY_BYTES_MAX - 1) },
+  { what: 'B22 a body of 16 MiB', code: 'contract.payload_too_large', data: 'x'.repeat(16_777_217) },
+  { what: 'B23 ten thousand headers', code: 'contract.header_refused', options: headers(Object.fromEntries(Array.from({ length: 10_000 }, (_, n) => [`h${n}`, 'v']))) },
+  { what: 'B23 a header of 64 KiB', code: 'contract.header_refused', options: headers({ big: 'x'.repeat(65_536) }) },
+  ...['a\r\nb: c', 'a\nb', 'a\u0000b'].map((value) => ({ what: `B24 the header value ${JSON.stringify(value)}`, code: 'contract.header_refused' as const, options: headers({ mark: value }) })),
+  ...['', ' ', 'a b', 'a:b', 'ä', 'A', 'a\r\nb', 'a\u0000'].map((name) => ({ what: `B24 the header name ${JSON.stringify(name)}`, code: 'contract.header_refused' as const, options: headers({ [name]: 'v' }) })),
+  ...['nats-rollup', 'nats-msg-id', 'nats-ttl', 'nats-expected-stream', 'nats-schedule', 'Nats-Rollup', 'ce-id', 'cc', 'bcc', 'x-death', 'x-delay', 'expiration', 'trunkline-attempt', 'content-type'].map(
+    (name) => ({ what: `B25, B26 the reserved header ${name}`, code: 'contract.header_refused' as const, options: headers({ [name]: 'all' }) }),
+  ),
+  { what: 'a header that is no text', code: 'contract.header_refused', options: headers({ mark: 5 }) },
+  ...['../other', 'a.b', '*', 'A', '', 'x'.repeat(64), 'a\nb'].map((tenant) => ({ what: `B30 the tenant ${JSON.stringify(tenant)}`, code: 'contract.attribute_invalid' as const, options: { tenant } })),
+  ...['', 'x'.repeat(10_240), 'a\nb', '\u0000'].map((id) => ({ what: `B32 the id ${JSON.stringify(id.slice(0, 20))}`, code: 'contract.attribute_invalid' as const, options: { id } })),
+  { what: 'a correlation id with a line break', code: 'contract.attribute_invalid', options: { correlationId: 'a\nb' } },
+  { what: 'a traceparent that is none', code: 'contract.attribute_invalid', options: { traceparent: 'trace' } },
+  ...[-1, Number.NaN, 0, 10 ** 15, Infinity, '10'].map((timeoutMs) => ({ what: `B43 the time limit ${timeoutMs}`, code: 'core.option_invalid' as const, options: { timeoutMs: untyped<number>(timeoutMs) } })),
+]
+
+const ODD_KEYS: readonly string[] = [
+  '.', 'a.b', '*', '>', '#', 'a b', ' ', '🚚', '%2e', '=', '=2E', '-', '$SYS.x', 'a/b\\c', '"', "'; DROP TABLE x; --", 'x'.repeat(255), '\u00e9', 'e\u0301', '__proto__', 'constructor', '漢字'.repeat(40),
+]
+
+/** What the outside world sends. Nothing of it ends a process, blocks a group or gets lost. */
+export const badInputCases: readonly ConformanceCase[] = casesOf('bad input', [
+  {
+    name: 'dead-letters at once what cannot be read, with its bytes as they came',
+    needs: ['canManageDeadLetters'],
+    run: deadLettersUnreadable,
+  },
+  {
+    name: 'refuses to publish what cannot travel, and sends nothing of it',
+    async run(stage) {
+      const seen: unknown[] = []
+      const bus = stage.bus().on(LooseTicked, { group: 'work' }, ({ data }) => seen.push(data))
+      await bus.start()
+      for (const { what, code, data = { n: 1 }, options } of REFUSED) await refusal(() => bus.publish(LooseTicked, data, options), code, what)
+      await bus.publish(LooseTicked, 'the first one that is good')
+      await stage.until('it is handled', () => seen.length >= 1)
+      deepEqual(seen, ['the first one that is good'])
+    },
+  },
+  {
+    name: 'refuses data that do not fit the schema, and says where',
+    async run(stage) {
+      const seen: number[] = []
+      const bus = stage.bus().on(Ticked, { group: 'work' }, ({ data }) => seen.push(data.n))
+      await bus.start()
+      for (const data of [{ n: 'one' }, { n: 1.5 }, {}, null, undefined, [], 'text']) await refusal(() => bus.publish(Ticked, untyped(data)), 'contract.payload_invalid', JSON.stringify(data))
+      const error = await refusal(() => bus.publish(Ticked, untyped({ n: 1, text: 5 })), 'contract.payload_invalid')
+      match(error.message, /"path":"text"/)
+      await bus.publish(Ticked, { n: 2 })
+      await stage.until('the good one is handled', () => seen.length >= 1)
+      deepEqual(seen, [2])
+    },
+  },
+  {
+    name: 'carries odd but harmless data unchanged',
+    async run(stage) {
+      const odd: readonly unknown[] = [
+        { n: 1, toString: 'x', hasOwnProperty: 'y', then: 'z', valueOf: null }, 0, -1, '', 'a\u0000b', '\u2028\u2029', '\u202e', '🚚', '\u00e9', 'e\u0301', [], {}, [[[]]], { '': 0 },
+        { 'a.b': 1, '*': 2, '>': 3 }, 9_007_199_254_740_991, 5e-324, 1.797_693_134_862_315_7e308, 'x'.repeat(100_000), Array.from({ length: 10_000 }, (_, n) => n), true, false,
+      ]
+      const seen: unknown[] = []
+      const bus = stage.bus().on(LooseTicked, { group: 'work', inFlightMax: 1 }, ({ data }) => seen.push(data))
+      await bus.start()
+      for (const [at, data] of odd.entries()) {
+        await bus.publish(LooseTicked, data)
+        await stage.until('it is handled', () => seen.length > at)
+      }
+      deepEqual(seen, odd)
+    },
+  },
+  {
+    name: 'carries foreign bodies that are odd but readable, and keeps what the schema does not know out of the handler',
+    async run(stage) {
+      const seen: unknown[] = []
+      const bus = stage.bus().on(Ticked, { group: 'work', inFlightMax: 1 }, ({ data, time }) => seen.push([data, time]))
+      await bus.start()
+      const port = await stage.port()
+      const bodies = ['{"n":1,"n":2}', '{"n":-0}', '{"n":3,"text":"x","more":{"a":1}}', ' { "n" : 4 } \n', String.raw`{"n":5,"text":"\u0041"}`]
+      const times = ['', 'yesterday', '0001-01-01T00:00:00Z', '+275760-09-13T00:00:00.001Z', '2020-01-01T00:00:00.123456789+05:30']
+      for (const [at, body] of bodies.entries()) {
+        await port.publish('event', wireMessage({ type: Ticked.type, time: times[at] ?? '', body: Buffer.from(body) }))
+        await stage.until('it is handled', () => seen.length > at)
+      }
+      // B34: the sender's time is text that nobody relies on; an empty one may come back as none.
+      deepEqual(seen, [[{ n: 2 }, times[0]], [{ n: -0 }, times[1]], [{ n: 3, text: 'x' }, times[2]], [{ n: 4 }, times[3]], [{ n: 5, text: 'A' }, times[4]]])
+    },
+  },
+  {
+    name: 'carries any key',
+    async run(stage) {
+      const free = new Map<string, number>()
+      const bus = stage.bus().on(Moved, { group: 'free' }, ({ key, data }) => free.set(key ?? '', data.n))
+      await bus.start()
+      for (const [n, key] of ODD_KEYS.entries()) await bus.publish(Moved, { key, n })
+      await stage.until('all are handled', () => free.size >= ODD_KEYS.length)
+      deepEqual(free, new Map(ODD_KEYS.map((key, n) => [key, n])))
+      for (const key of ['', 'x'.repeat(256), 'é'.repeat(128), 'a\nb', 'a\u0000']) await refusal(() => bus.publish(Moved, { key, n: 1 }), 'contract.attribute_invalid', JSON.stringify(key.slice(0, 20)))
+    },
+  },
+  {
+    name: 'keeps the order of any key',
+    needs: ['canOrderByKey'],
+    async run(stage) {
+      const log = new Map<string, number[]>(ODD_KEYS.map((key) => [key, []]))
+      const bus = stage.bus().on(Moved, { group: 'ordered', order: 'key' }, ({ data }) => log.get(data.key)?.push(data.n))
+      await bus.start()
+      for (const n of [1, 2, 3]) await Promise.all(ODD_KEYS.map((key) => bus.publish(Moved, { key, n })))
+      await stage.until('all are handled', () => [...log.values()].every((line) => line.length >= 3))
+      for (const [key, line] of log) deepEqual(line, [1, 2, 3], key)
+    },
+  },
+  {
+    name: 'lifts an older version to that of the handler, and dead-letters a newer one',
+    needs: ['canManageDeadLetters'],
+    async run(stage) {
+      const seen: unknown[] = []
+      const modern = stage.bus('modern').on(NotedSecond, { group: 'work' }, ({ data, version }) => seen.push([version, data]))
+      const old = stage.bus('old').on(NotedFirst, { group: 'work' }, ({ data, version }) => seen.push([version, data]))
+      await Promise.all([modern.start(), old.start()])
+      await old.publish(NotedFirst, { text: 'four' })
+      await stage.until('both have the first version', () => seen.length === 2)
+      deepEqual(seen.map((one) => JSON.stringify(one)).toSorted(), ['[1,{"text":"four","size":4}]', '[1,{"text":"four"}]'])
+      await modern.publish(NotedSecond, { text: 'x', size: 1 })
+      await stage.until('the old service gave the second version up', async () => (await old.deadLetters.list({ reason: 'contract.version_unknown' })).items.length === 1)
+      await stage.until('the modern one has it', () => seen.length === 3)
+      deepEqual(seen[2], [2, { text: 'x', size: 1 }])
+      equal((await old.deadLetters.list()).items[0]?.group, 'old.work')
+    },
+  },
+  {
+    name: 'gives every group and every attempt the message as it was published, whatever a handler does to it',
+    needs: ['canDelayRetry'],
+    async run(stage) {
+      const seen: unknown[] = []
+      const bus = stage.bus()
+      for (const group of ['first', 'second']) {
+        bus.on(LooseTicked, { group }, (message, { attempt }) => {
+          seen.push([JSON.stringify(message.data), message.headers['mark']])
+          // B49: the types forbid it; plain JavaScript does not.
+          Object.assign(untyped<object>(message.data), { n: -1 })
+          try {
+            Object.assign(message.headers, { mark: 'changed' })
+          } catch {
+            // Frozen headers are a good answer too.
+          }
+          if (attempt < 3) throw userError('again')
+        })
+      }
+      await bus.start()
+      await bus.publish(LooseTicked, { n: 1 }, { headers: { mark: 'original' } })
+      await stage.until('all attempts have run', () => seen.length >= 6)
+      deepEqual(new Set(seen.map(String)), new Set(['{"n":1},original']))
+    },
+  },
+  {
+    name: 'keeps a message as it was when it was published, whatever the publisher does to it later',
+    async run(stage) {
+      const seen: unknown[] = []
+      const bus = stage.bus().on(LooseTicked, { group: 'work' }, ({ data, headers: given }) => seen.push([data, { ...given }]))
+      await bus.start()
+      const data = { n: 1 }
+      const own = { mark: 'original' }
+      const publishing = bus.publish(LooseTicked, data, { headers: own })
+      data.n = 2
+      own.mark = 'changed'
+      await publishing
+      await stage.until('it is handled', () => seen.length === 1)
+      deepEqual(seen, [[{ n: 1 }, { mark: 'original' }]])
+    },
+  },
+  {
+    name: 'refuses options that make no sense before anything is connected',
+    async run(stage) {
+      const bad: readonly (readonly [string, (bus: Bus) => unknown])[] = [
+        ...[0, -1, 1.5, 10 ** 9, Number.NaN, '10'].map((value) => [`B44 inFlightMax ${value}`, (bus: Bus) => bus.on(Ticked, { group: 'work', inFlightMax: untyped(value) }, () => {})] as const),
+        ...[-1, Number.NaN, 0, 10 ** 15, Infinity, '5'].map((value) => [`B43 timeoutMs ${value}`, (bus: Bus) => bus.on(Ticked, { group: 'work', timeoutMs: untyped(value) }, () => {})] as const),
+        ...[0, -1, Infinity, Number.NaN].map((value) => [`B45 attemptsMax ${value}`, (bus: Bus) => bus.on(Ticked, { group: 'work', retry: { attemptsMax: value } }, () => {})] as const),
+        ...[-1, Number.NaN, 10 ** 12].map((value) => [`B45 initialMs ${value}`, (bus: Bus) => bus.on(Ticked, { group: 'work', retry: { initialMs: value } }, () => {})] as const),
+        ...['', ' ', 'a.b', 'A', '*', '>', 'x'.repeat(61), '../x', 'ä'].map((group) => [`the group ${JSON.stringify(group)}`, (bus: Bus) => bus.on(Ticked, { group }, () => {})] as const),
+      ]
+      for (const [what, act] of bad) await refusal(async () => act(stage.bus()), 'core.option_invalid', what)
+      for (const service of ['', 'a.b', 'A', '*', 'x'.repeat(61)]) await refusal(async () => stage.bus(service), 'core.option_invalid', `the service ${service}`)
+    },
+  },
+  {
+    name: 'refuses names of types outside the grammar, and two definitions of one type',
+    async run(stage) {
+      const names = ['', ' ', 'a', 'a..b', '.a', 'a.', '*', 'a.*', 'a.>', '#', '$SYS.x', '$JS.API.x', 'A.b', 'a.B', 'a.b.c', 'ä.b', `a.${'x'.repeat(300)}`, 'constructor', '__proto__', 'a b.c']
+      for (const name of names) await refusal(async () => event(name, { schema: ANYTHING }), 'contract.definition_invalid', JSON.stringify(name))
+      const bus = stage.bus()
+      await refusal(
+        async () => {
+          bus.on(NotedFirst, { group: 'work' }, () => {})
+          bus.on(NotedSecond, { group: 'other' }, () => {})
+          await bus.start()
+        },
+        'contract.definition_conflict',
+        'B51 two definitions of one type',
+      )
+    },
+  },
+  {
+    name: 'dead-letters what another program wrote and nobody can read as a message',
+    needs: ['canManageDeadLetters'],
+    uses: 'foreign',
+    async run(stage) {
+      const seen: number[] = []
+      const bus = stage.bus().on(Ticked, { group: 'work' }, ({ data }) => seen.push(data.n))
+      await bus.start()
+      const good = { specversion: '1.0', id: 'one', source: 'urn:other', type: Ticked.type }
+      const body = Buffer.from('{"n":1}')
+      const contentType = 'application/json'
+      await stage.publishForeign({ type: Ticked.type, attributes: {}, contentType: undefined, body: Buffer.from('hello') })
+      await stage.publishForeign({ type: Ticked.type, attributes: { ...good, specversion: '0.3' }, contentType, body })
+      await stage.publishForeign({ type: Ticked.type, attributes: good, contentType: 'text/plain', body })
+      await stage.publishForeign({ type: Ticked.type, attributes: { ...good, id: 'two', dataversion: 'x' }, contentType, body })
+      await stage.publishForeign({ type: Ticked.type, attributes: { ...good, id: 'three', hops: '-1' }, contentType, body })
+      await stage.publishForeign({ type: Ticked.type, attributes: { ...good, id: 'four', tenant: '../x' }, contentType, body })
+      // B37: it travels on the subject of one type and says that it is another.
+      await stage.publishForeign({ type: Ticked.type, attributes: { ...good, id: 'five', type: 'conformance.unheard-of' }, contentType, body })
+      await stage.publishForeign({ type: Ticked.type, attributes: { ...good, id: 'six' }, contentType, body: Buffer.from('{"n":6}') })
+      await stage.until('the good one is handled', () => seen.length === 1)
+      await stage.until('the others are given up', async () => (await bus.deadLetters.list()).items.length === 7)
+      deepEqual(seen, [6])
+      const reasons = (await bus.deadLetters.list()).items.map(({ record }) => record.reason).toSorted()
+      deepEqual(reasons, ['bus.type_unhandled', ...Array.from({ length: 6 }, () => 'contract.message_foreign')])
+      const letters = (await bus.deadLetters.list()).items
+      ok(letters.some(({ message }) => Buffer.from(message.body).toString() === 'hello'), 'the bytes are kept')
+    },
+  },
+])
+
+const ANYTHING = {
+  '~standard': { version: 1 as const, vendor: 'conformance', validate: (value: unknown) => ({ value }) },
+}
+
+async function deadLettersUnreadable(stage: Stage): Promise<void> {
+  const seen: number[] = []
+  const bus = stage.bus().on(Ticked, { group: 'work' }, ({ data }, { attempt }) => seen.push(data.n * attempt))
+  await bus.start()
+  const port = await stage.port()
+  const sent = new Map<string, Unreadable & { readonly message: WireMessage }>()
+  for (const [at, row] of UNREADABLE.entries()) {
+    const message = wireMessage({ type: Ticked.type, id: `bad-${at}`, ...row.parts, ...(row.body === undefined ? {} : { body: row.body }) }, { n: 0 })
+    sent.set(message.id, { ...row, message })
+    await port.publish('event', message)
+  }
+  await port.publish('event', wireMessage({ type: Ticked.type }, { n: 1 }))
+  await stage.until('the good one is handled', () => seen.length >= 1)
+  let letters: readonly DeadLetter[] = []
+  await stage.until('the others are given up', async () => {
+    letters = (await bus.deadLetters.list({}, { limit: 500 })).items
+    return letters.length >= sent.size
+  })
+  deepEqual(seen, [1])
+  equal(letters.length, sent.size)
+  for (const { message, record } of letters) {
+    const row = sent.get(message.id)
+    equal(record.reason, row?.reason, row?.what)
+    equal(record.attempts, 1, row?.what)
+    ok(Buffer.from(message.body).equals(Buffer.from(row?.message.body ?? '')), `${row?.what}: the bytes are kept`)
+    ok((record.errors[0]?.message ?? '') !== '', row?.what)
+  }
+}
