@@ -11,6 +11,7 @@ const STATE = 'trunkline-hold-state'
 const ATTEMPT = 'trunkline-hold-attempt'
 const DUE = 'trunkline-hold-due'
 const REDRIVEN = 'trunkline-hold-redriven'
+const SUSPECT = 'trunkline-hold-suspect'
 const RECORD = 'trunkline-hold-record'
 const CONTROL = 'trunkline-hold-control'
 const TARGET = 'trunkline-hold-target'
@@ -32,6 +33,7 @@ export function writeHoldEntry(entry: HoldEntry, set: (name: string, value: stri
       break
     case 'follower':
       set(ATTEMPT, `${entry.attempt}`)
+      if (entry.isSuspect) set(SUSPECT, 'true')
       break
     case 'control':
       set(CONTROL, entry.control)
@@ -51,7 +53,7 @@ export function readHoldEntry(header: (name: string) => string | undefined, mess
   if (id === undefined || id === '') return undefined
   const role = header(ROLE)
   if (role === 'head') return readHead(id, header, message)
-  if (role === 'follower') return { role, id, message, attempt: countOf(header(ATTEMPT)) }
+  if (role === 'follower') return { role, id, message, attempt: countOf(header(ATTEMPT)), isSuspect: header(SUSPECT) === 'true' }
   return role === 'control' ? readControl(id, header) : undefined
 }
 

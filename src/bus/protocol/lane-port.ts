@@ -57,6 +57,8 @@ export interface FollowerEntry {
   readonly message: WireMessage
   /** Attempts that were known to have begun when it was stored; as in `LiveItem`. */
   readonly attempt: number
+  /** As in `LiveItem`. */
+  readonly isSuspect: boolean
 }
 
 /** An operator's wish, appended by whatever process the operator used. It carries no message. */

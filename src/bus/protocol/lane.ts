@@ -263,7 +263,8 @@ export class OrderedLane implements Lane, Dispenser, Settles {
 
   async #storeFollower(queue: KeyQueue, item: LaneMessage): Promise<void> {
     item.busy++
-    const entry: FollowerEntry = { role: 'follower', id: this.#hold.newId(), message: item.message, attempt: item.attempt }
+    const { message, attempt, isSuspect } = item
+    const entry: FollowerEntry = { role: 'follower', id: this.#hold.newId(), message, attempt, isSuspect }
     const isStored = await this.#hold.append(queue, item, entry)
     item.busy--
     if (!isStored) return this.#break(queue)
@@ -359,7 +360,7 @@ export class OrderedLane implements Lane, Dispenser, Settles {
   }
 
   #recoveredItem(entry: HeadEntry | FollowerEntry, place: HoldPlace): LaneMessage {
-    const item = new LaneMessage(entry.message, entry.attempt, entry.role === 'head' && entry.state === 'begun')
+    const item = new LaneMessage(entry.message, entry.attempt, entry.role === 'head' ? entry.state === 'begun' : entry.isSuspect)
     this.#hold.adopt(item, entry.id, place)
     if (entry.role === 'follower') return item
     item.isRedriven = entry.isRedriven

@@ -278,11 +278,11 @@ describe('take-over', () => {
     const clock = new VirtualClock()
     const a1 = message('a', 'a1')
     const head = { role: 'head', message: a1, state: 'retry', dueAtMs: 0, isRedriven: false, record: undefined } as const
-    broker.store({ role: 'follower', id: '1', message: a1, attempt: 0 })
-    broker.store({ role: 'follower', id: '2', message: message('a', 'a2'), attempt: 0 })
+    broker.store({ role: 'follower', id: '1', message: a1, attempt: 0, isSuspect: false })
+    broker.store({ role: 'follower', id: '2', message: message('a', 'a2'), attempt: 0, isSuspect: false })
     broker.store({ ...head, id: '3', attempt: 1 })
     broker.store({ ...head, id: '4', attempt: 2 })
-    broker.store({ role: 'follower', id: '5', message: message('a', 'a2'), attempt: 0 })
+    broker.store({ role: 'follower', id: '5', message: message('a', 'a2'), attempt: 0, isSuspect: false })
     const owner = new Owner(broker, clock).start()
     await flush()
     expect(broker.held).toEqual(['follower a2', 'retry a1 2'])
@@ -457,6 +457,22 @@ describe('the end of an ownership', () => {
     other.recovered()
     other.onLive({ message: message('e', 'e1'), attempt: 0, isSuspect: false, ack: () => Promise.resolve() })
     expect(owner.running).toEqual(['e1'])
+  })
+
+  test('sends nothing after the loss, however close the broker\'s answer came before it', async () => {
+    for (let microtasks = 0; microtasks < 20; microtasks++) {
+      const { broker, owner } = setup({ isManual: true })
+      broker.publish(message('a', 'a1'))
+      const settled = owner.take('a1').retry(5)
+      owner.apply()
+      owner.respond()
+      for (let count = 0; count < microtasks; count++) await Promise.resolve()
+      const before = [...owner.calls]
+      owner.lane.lost()
+      await settled
+      await flush()
+      expect(owner.calls).toEqual(before)
+    }
   })
 
   test('resolves settling calls that wait for a link that is gone', async () => {
