@@ -7,10 +7,11 @@ declare module 'rascal' {
     on(event: 'success', listener: () => void): void
     on(event: 'error', listener: (error: unknown) => void): void
   }
-  export class BrokerAsPromised {
-    static create(config: object): Promise<BrokerAsPromised>
+  export interface Broker {
     subscribe(name: string): Promise<Subscription>
     publish(name: string, content: unknown, overrides: object): Promise<Publication>
     shutdown(): Promise<void>
   }
+  const rascal: { readonly BrokerAsPromised: { create(config: object): Promise<Broker> } }
+  export default rascal
 }

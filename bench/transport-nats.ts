@@ -75,7 +75,7 @@ async function openOurs(url: string): Promise<Opened & { readonly sample: Sample
     cases: [
       { name: 'trunkline: publish, window 256', run: async () => ({ perSecond: await windowed(STORE_COUNT, 256, () => publisher.publish(Unheard, order)) }) },
       { name: 'trunkline: publish → handle → ack', run: async () => ({ perSecond: await endToEnd() }) },
-      { name: 'trunkline: ask, 64 outstanding', run: async () => timed((latenciesMs) => windowed(CALL_COUNT, 64, () => publisher.ask(Quote, order), latenciesMs)) },
+      { name: 'trunkline: ask, 64 outstanding', run: () => timed((latenciesMs) => windowed(CALL_COUNT, 64, () => publisher.ask(Quote, order), latenciesMs)) },
       { name: 'trunkline: ask at 1,000/s', run: async () => ({ latenciesMs: await paced(PACED_COUNT, 1_000, () => publisher.ask(Quote, order)) }) },
       {
         name: 'trunkline: broadcast → handle',
@@ -161,7 +161,7 @@ async function openRaw(url: string, sample: SampleMessage): Promise<Opened> {
           return { perSecond: (STORE_COUNT / (performance.now() - startedMs)) * 1_000 }
         },
       },
-      { name: 'raw: request, 64 outstanding', run: async () => timed((latenciesMs) => windowed(CALL_COUNT, 64, () => requestRaw(publisher, sample), latenciesMs)) },
+      { name: 'raw: request, 64 outstanding', run: () => timed((latenciesMs) => windowed(CALL_COUNT, 64, () => requestRaw(publisher, sample), latenciesMs)) },
       { name: 'raw: request at 1,000/s', run: async () => ({ latenciesMs: await paced(PACED_COUNT, 1_000, () => requestRaw(publisher, sample)) }) },
     ],
     close: async () => {
@@ -220,7 +220,7 @@ async function openMoleculer(url: string): Promise<Opened> {
     cases: [
       {
         name: 'Moleculer: call, params checked, 64 outstanding',
-        run: async () => timed((latenciesMs) => windowed(CALL_COUNT, 64, () => caller.call('bench.quote', order), latenciesMs)),
+        run: () => timed((latenciesMs) => windowed(CALL_COUNT, 64, () => caller.call('bench.quote', order), latenciesMs)),
       },
       { name: 'Moleculer: emit → handle, params checked', run: async () => ({ perSecond: await burst(counter, () => void caller.emit('bench.order', order)) }) },
     ],

@@ -1,5 +1,5 @@
 import { type ChannelModel, type ConfirmChannel, type Options, connect } from 'amqplib'
-import { BrokerAsPromised } from 'rascal'
+import rascal from 'rascal'
 import { rabbitmq } from '../src/adapters/rabbitmq/index.ts'
 import { createBus } from '../src/index.ts'
 import { rabbitmqServer } from '../test/servers/rabbitmq-server.ts'
@@ -109,7 +109,7 @@ async function openRaw(url: string, options: Options.Publish, body: Buffer): Pro
     new Promise((resolve, reject) => {
       // The library's timestamps and ids are fresh for every message, so these are too.
       const fresh = { ...options, messageId: nextId(), headers: { ...options.headers } }
-      publishing.channel.publish('raw', 'orders', Buffer.from(JSON.stringify(order)), fresh, (error: unknown) => (error == null ? resolve() : reject(error as Error)))
+      publishing.channel.publish('raw', 'orders', Buffer.from(JSON.stringify(order)), fresh, (error: unknown) => (error ? reject(error) : resolve()))
     })
   if (body.length !== Buffer.byteLength(JSON.stringify(order))) throw new Error('the bodies differ')
   return {
@@ -133,7 +133,7 @@ function nextId(): string {
 
 async function openRascal(url: string, options: Options.Publish): Promise<Opened> {
   const counter = new Counter()
-  const broker = await BrokerAsPromised.create({
+  const broker = await rascal.BrokerAsPromised.create({
     vhosts: {
       '/': {
         connection: { url },
