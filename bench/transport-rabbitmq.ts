@@ -109,7 +109,7 @@ async function openRaw(url: string, options: Options.Publish, body: Buffer): Pro
     new Promise((resolve, reject) => {
       // The library's timestamps and ids are fresh for every message, so these are too.
       const fresh = { ...options, messageId: nextId(), headers: { ...options.headers } }
-      publishing.channel.publish('raw', 'orders', Buffer.from(JSON.stringify(order)), fresh, (error: unknown) => (error ? reject(error) : resolve()))
+      publishing.channel.publish('raw', 'orders', Buffer.from(JSON.stringify(order)), fresh, (error: unknown) => (error instanceof Error ? reject(error) : resolve()))
     })
   if (body.length !== Buffer.byteLength(JSON.stringify(order))) throw new Error('the bodies differ')
   return {
