@@ -49,7 +49,7 @@ export class HoldList {
    */
   append(queue: KeyQueue, item: LaneMessage, entry: HeadEntry | FollowerEntry): Promise<boolean> {
     const copy = this.#newCopy(item, entry.id)
-    this.#enter(item)
+    this.#enter(queue, item)
     const stored = this.#calls.run(() => this.#settings.backing.append(entry))
     queue.appended = this.#confirmed(copy, stored, queue.appended)
     return queue.appended
@@ -66,9 +66,9 @@ export class HoldList {
   }
 
   /** Keeps a message's entry that was found in the broker. */
-  adopt(item: LaneMessage, id: string, place: HoldPlace): void {
+  adopt(queue: KeyQueue, item: LaneMessage, id: string, place: HoldPlace): void {
     this.#newCopy(item, id).found(place)
-    this.#enter(item)
+    this.#enter(queue, item)
     item.isDurable = true
   }
 
@@ -132,9 +132,10 @@ export class HoldList {
     return copy
   }
 
-  #enter(item: LaneMessage): void {
+  #enter(queue: KeyQueue, item: LaneMessage): void {
     if (item.isHeld) return
     item.isHeld = true
+    queue.held++
     this.#held++
     if (this.isFull && !this.#isPaused) this.#pause()
   }

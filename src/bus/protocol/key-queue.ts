@@ -86,6 +86,8 @@ export class LaneMessage {
 export class KeyQueue {
   readonly key: string
   readonly items: LaneMessage[] = []
+  /** How many of them are in the hold list. */
+  held = 0
   /**
    * `idle`: the front decides what is next. `ready`: it waits for room in the window. `running`: it is with the sink.
    * `settling`: its predecessor is being taken out of the hold list. `released`: given back, until the group resumes.
@@ -106,9 +108,20 @@ export class KeyQueue {
     return front !== undefined && front.wait !== 'none'
   }
 
-  /** How many messages wait behind the front that are only in the lane. */
+  /** Messages that are only in the lane, in order. */
+  loose(): readonly LaneMessage[] {
+    const loose: LaneMessage[] = []
+    // From the end, where they nearly always are: a held key can have thousands of others before them.
+    for (let index = this.items.length - 1; loose.length < this.items.length - this.held && index >= 0; index--) {
+      const item = this.items[index]
+      if (item?.isHeld === false) loose.push(item)
+    }
+    return loose.reverse()
+  }
+
+  /** How many messages that are only in the lane wait behind the front. */
   get looseBehindFront(): number {
-    return this.items.reduce((count, item, index) => (index === 0 || item.isHeld ? count : count + 1), 0)
+    return this.items.length - this.held - (this.items[0]?.isHeld === false ? 1 : 0)
   }
 
   stopTimer(): void {

@@ -1,6 +1,6 @@
 import { TrunklineError } from '../../core/errors.ts'
-import { LANE_SETTLED_MAX, LANE_STALL_MS, RETRY_DELAY_LIMIT_MS } from '../../core/limits.ts'
-import type { Clock, Timer } from '../../core/clock.ts'
+import { LANE_SETTLED_MAX, RETRY_DELAY_LIMIT_MS } from '../../core/limits.ts'
+import type { Clock } from '../../core/clock.ts'
 import type { DeadLetterRecord, Delivery } from '../port.ts'
 import type { DeliveryWindow, Dispenser } from './delivery-window.ts'
 import { HoldList } from './hold-list.ts'
@@ -8,6 +8,8 @@ import { recoverHold, type FoundEntry } from './hold-recovery.ts'
 import { KeyQueue, LaneMessage, identityOf, orderingKey, type PendingControl } from './key-queue.ts'
 import { LaneDelivery, type Outcome, type Settles } from './lane-delivery.ts'
 import type { ControlEntry, FollowerEntry, HeadEntry, HoldEntry, HoldPlace, Lane, LaneSettings, LanesSettings, LiveItem } from './lane-port.ts'
+import { LiveWindow } from './live-window.ts'
+import { RecentIds } from './recent-ids.ts'
 
 /**
  * One lane that this process owns: a queue per key, fed by the hold list first and by live messages after it.
@@ -21,7 +23,7 @@ export class OrderedLane implements Lane, Dispenser, Settles {
   readonly number: number
   readonly #group: LanesSettings
   readonly #clock: Clock
-  readonly #settings: LaneSettings
+  readonly #live: LiveWindow
   readonly #window: DeliveryWindow
   readonly #onLost: () => void
   readonly #hold: HoldList
@@ -29,25 +31,29 @@ export class OrderedLane implements Lane, Dispenser, Settles {
   readonly #messages = new Map<string, LaneMessage>()
   /** Keys whose front is dead, by the id of the dead letter. */
   readonly #dead = new Map<string, KeyQueue>()
-  /** The last messages handled, oldest first. */
-  readonly #handled = new Set<string>()
+  /** The last messages handled: a late redelivery must not run after its successors. */
+  readonly #handled = new RecentIds(LANE_SETTLED_MAX)
   readonly #closed = Promise.withResolvers<void>()
   #found: FoundEntry[] = []
   #early: LiveItem[] = []
   #state: 'recovering' | 'open' | 'closing' | 'lost' = 'recovering'
   #running = 0
   #tasks = 0
-  #unacked = 0
-  #acked = 0
-  #stallTimer: Timer | undefined
 
   constructor(group: LanesSettings, settings: LaneSettings, window: DeliveryWindow, onLost: () => void) {
     this.number = settings.number
     this.#group = group
     this.#clock = group.clock
-    this.#settings = settings
     this.#window = window
     this.#onLost = onLost
+    this.#live = new LiveWindow({
+      clock: group.clock,
+      liveMax: settings.liveMax,
+      hasRoom: () => window.hasRoom,
+      onStalled: () => {
+        for (const queue of this.#live.blockers(this.#queues.values())) this.#storeLoose(queue)
+      },
+    })
     this.#hold = new HoldList({
       backing: settings.backing,
       title: `lane ${settings.number} of group ${JSON.stringify(group.group)}`,
@@ -72,8 +78,10 @@ export class OrderedLane implements Lane, Dispenser, Settles {
     const { messages, controls } = recoverHold(this.#found)
     this.#found = []
     const leftOver = messages.flatMap(({ entry, place, superfluous }) => {
-      const item = this.#recoveredItem(entry, place)
-      this.#add(item).items.push(item)
+      const item = this.#recoveredItem(entry)
+      const queue = this.#add(item)
+      queue.items.push(item)
+      this.#hold.adopt(queue, item, entry.id, place)
       return superfluous.length === 0 ? [] : [{ item, superfluous }]
     })
     for (const { target, control, place } of controls) this.#wish({ target, control }, place)
@@ -92,7 +100,7 @@ export class OrderedLane implements Lane, Dispenser, Settles {
   onLive(live: LiveItem): void {
     if (this.#state === 'recovering') this.#early.push(live)
     if (this.#state !== 'open') return
-    this.#unacked++
+    this.#live.took()
     const identity = identityOf(live.message)
     const known = this.#messages.get(identity)
     if (known !== undefined) {
@@ -112,7 +120,6 @@ export class OrderedLane implements Lane, Dispenser, Settles {
     queue.items.push(item)
     if (queue.items.length === 1) this.#advance(queue)
     else if (queue.isBlocked) this.#storeLoose(queue)
-    this.#watchWindow()
   }
 
   lost(): void {
@@ -192,8 +199,9 @@ export class OrderedLane implements Lane, Dispenser, Settles {
   /** The message is done: takes its copies away, then the key goes on. */
   async #finish(queue: KeyQueue, item: LaneMessage, wish?: PendingControl): Promise<void> {
     queue.items.shift()
+    if (item.isHeld) queue.held--
     this.#messages.delete(item.identity)
-    this.#remember(item.identity)
+    this.#handled.add(item.identity)
     const acked = this.#ackLive(item)
     if (item.copies.length > 0) {
       if (queue.status === 'idle') queue.status = 'settling'
@@ -254,8 +262,7 @@ export class OrderedLane implements Lane, Dispenser, Settles {
   /** Moves the key's messages that are only in the lane to the hold list, in order. */
   #storeLoose(queue: KeyQueue): void {
     if (this.#state !== 'open' || queue.status === 'broken') return
-    for (const item of queue.items) {
-      if (item.isHeld) continue
+    for (const item of queue.loose()) {
       if (this.#hold.isFull) return
       void this.#task(() => this.#storeFollower(queue, item))
     }
@@ -350,18 +357,18 @@ export class OrderedLane implements Lane, Dispenser, Settles {
     } else if (this.#handled.has(identity)) {
       void this.#task(() => this.#hold.removePlace(place))
     } else {
-      const item = this.#recoveredItem(entry, place)
+      const item = this.#recoveredItem(entry)
       item.isSuspect = true
       const queue = this.#add(item)
       // Never before what may be running, and before what has not run yet.
       queue.items.splice(1, 0, item)
+      this.#hold.adopt(queue, item, entry.id, place)
       this.#advance(queue)
     }
   }
 
-  #recoveredItem(entry: HeadEntry | FollowerEntry, place: HoldPlace): LaneMessage {
+  #recoveredItem(entry: HeadEntry | FollowerEntry): LaneMessage {
     const item = new LaneMessage(entry.message, entry.attempt, entry.role === 'head' ? entry.state === 'begun' : entry.isSuspect)
-    this.#hold.adopt(item, entry.id, place)
     if (entry.role === 'follower') return item
     item.isRedriven = entry.isRedriven
     if (entry.state === 'dead') {
@@ -426,48 +433,7 @@ export class OrderedLane implements Lane, Dispenser, Settles {
   }
 
   async #ack(live: LiveItem): Promise<void> {
-    this.#unacked--
-    this.#acked++
-    try {
-      if (this.#state !== 'lost') await live.ack()
-    } catch {
-      // The message comes again, and is recognised as handled or held.
-    }
-  }
-
-  #remember(identity: string): void {
-    this.#handled.add(identity)
-    if (this.#handled.size <= LANE_SETTLED_MAX) return
-    for (const oldest of this.#handled) {
-      this.#handled.delete(oldest)
-      return
-    }
-  }
-
-  /** Looks again after a while where more than half of the window is taken. */
-  #watchWindow(): void {
-    if (this.#stallTimer !== undefined || this.#unacked * 2 <= this.#settings.liveMax) return
-    const ackedBefore = this.#acked
-    this.#stallTimer = this.#clock.setTimer(LANE_STALL_MS, () => {
-      this.#stallTimer = undefined
-      const isMoving = (this.#acked - ackedBefore) * 2 >= this.#settings.liveMax
-      if (!isMoving && this.#window.hasRoom) this.#unblockWindow()
-      this.#watchWindow()
-    })
-  }
-
-  /** Moves messages that wait behind busy keys to the hold list, so that the broker sends other keys' messages. */
-  #unblockWindow(): void {
-    const waiting = [...this.#queues.values()]
-      .map((queue) => ({ queue, count: queue.looseBehindFront }))
-      .filter(({ count }) => count > 0)
-      .toSorted((one, other) => other.count - one.count)
-    let blocked = waiting.reduce((sum, { count }) => sum + count, 0)
-    for (const { queue, count } of waiting) {
-      if (blocked * 2 <= this.#settings.liveMax) return
-      this.#storeLoose(queue)
-      blocked -= count
-    }
+    if (this.#state !== 'lost') await this.#live.ack(live)
   }
 
   #storeBlocked(): void {
@@ -481,7 +447,7 @@ export class OrderedLane implements Lane, Dispenser, Settles {
   }
 
   #stop(): void {
-    this.#stallTimer?.cancel()
+    this.#live.close()
     this.#early = []
     this.#found = []
     for (const queue of this.#queues.values()) {
