@@ -148,13 +148,19 @@ export function storeDeadLetter(turn: SqliteTurn, place: SqlitePlace, owner: num
   )
 }
 
-/** Frees what an instance had claimed. Nobody knows whether its handlers had begun, so each is a suspect. */
+/**
+ * Frees what an instance had claimed. Nobody knows whether its handlers had begun, so each is a suspect from
+ * now on, and this attempt counts; from then on a suspect's count rises only when an attempt is seen to begin.
+ */
 export function freeClaims(turn: SqliteTurn, owner: number): void {
   const groups = turn.connection.rows(`SELECT DISTINCT group_id FROM trunkline_delivery INDEXED BY trunkline_delivery_owner WHERE state = ${CLAIMED} AND owner = ?`, owner)
   if (groups.length === 0) return
   for (const row of groups) turn.groups.add(integer(row, 'group_id'))
   turn.wakesOthers = true
-  turn.connection.run(`UPDATE trunkline_delivery SET state = ${READY}, owner = NULL, due_ms = 0, suspect = 1 WHERE state = ${CLAIMED} AND owner = ?`, owner)
+  turn.connection.run(
+    `UPDATE trunkline_delivery SET state = ${READY}, owner = NULL, due_ms = 0, begun = begun + 1 - suspect, suspect = 1 WHERE state = ${CLAIMED} AND owner = ?`,
+    owner,
+  )
 }
 
 /** Brings due times forward after the wall clock went back, so that no retry waits for hours that were lived through already. */

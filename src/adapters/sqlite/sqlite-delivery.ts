@@ -66,10 +66,10 @@ export class SqliteDelivery implements Delivery {
     return this.#settle((turn) => storeWaiting(turn, this.#claim, this.#owner, { begun: this.attempt - 1, dueMs: 0, isSuspect: this.isSuspect }))
   }
 
-  /** Ends the delivery for this instance and gives the work that hands it to others, as a suspect. */
+  /** Ends the delivery for this instance and gives the work that hands it to others, as a suspect whose attempt counts as in `freeClaims`. */
   abandon(): (turn: SqliteTurn) => void {
     this.#isSettled = true
-    const begun = this.#hasBegun ? this.attempt : this.attempt - 1
+    const begun = this.#hasBegun || !this.isSuspect ? this.attempt : this.attempt - 1
     return (turn) => storeWaiting(turn, this.#claim, this.#owner, { begun, dueMs: 0, isSuspect: true })
   }
 

@@ -118,7 +118,7 @@ describe('order by key', () => {
 })
 
 describe('suspects', () => {
-  test('a delivery of a killed process comes again at once, as a suspect of the same attempt', async () => {
+  test('a delivery of a killed process comes again at once, as a suspect whose attempt counts', async () => {
     const transport = await place.transport()
     await (await transport.subscribe(group(), () => {})).close()
     const victim = place.child('hold')
@@ -130,7 +130,7 @@ describe('suspects', () => {
     await victim.kill()
     // The default lease is 15 seconds: only a look at the process itself can be that fast.
     const again = await inbox.next(5_000)
-    expect([again.message.id, again.attempt, again.isSuspect]).toStrictEqual(['caught', 1, true])
+    expect([again.message.id, again.attempt, again.isSuspect]).toStrictEqual(['caught', 2, true])
   })
 
   test('begin survives the death of the process, so that a message that kills its handler is counted', async () => {
@@ -154,6 +154,20 @@ describe('suspects', () => {
     const next = await inbox.next()
     expect([next.attempt, next.isSuspect]).toStrictEqual([5, false])
   })
+})
+
+test('a suspect that was never begun again keeps its number, however often its process is killed', async () => {
+  const transport = await place.transport()
+  await (await transport.subscribe(group(), () => {})).close()
+  await publish(transport, event({ id: 'neighbour' }))
+  const attempts: (number | undefined)[] = []
+  for (let deaths = 0; deaths < 3; deaths++) {
+    const victim = place.child('hold')
+    await victim.says('holds')
+    attempts.push(victim.said.find((each) => each.what === 'holds')?.attempt)
+    await victim.kill()
+  }
+  expect(attempts).toStrictEqual([1, 2, 2])
 })
 
 test('loses nothing that was stored when the publishing process is killed', async () => {
