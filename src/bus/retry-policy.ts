@@ -1,5 +1,5 @@
 import { backoffMs, type Backoff, type RetryOptions } from '../core/backoff.ts'
-import { type Disposition, type ErrorCode, TrunklineError, isTrunklineError } from '../core/errors.ts'
+import { type Disposition, type ErrorCode, TrunklineError, errorText, isTrunklineError } from '../core/errors.ts'
 import { ATTEMPTS_MAX, IMMEDIATE_RETRIES, RETRY_DELAY_LIMIT_MS, RETRY_DELAY_MAX_MS, RETRY_FACTOR, RETRY_INITIAL_MS } from '../core/limits.ts'
 import type { Random } from '../core/random.ts'
 
@@ -42,8 +42,8 @@ export function retryPolicy(...layers: readonly (RetryOptions | undefined)[]): R
   let merged: RetryOptions = {}
   for (const layer of layers) merged = { ...merged, ...layer }
   return {
-    attemptsMax: inRange('retry.attemptsMax', merged.attemptsMax ?? ATTEMPTS_MAX, 1, 1_000_000),
-    immediateMax: inRange('retry.immediateMax', merged.immediateMax ?? IMMEDIATE_RETRIES, 0, 1_000),
+    attemptsMax: wholeInRange('retry.attemptsMax', merged.attemptsMax ?? ATTEMPTS_MAX, 1, 1_000_000),
+    immediateMax: wholeInRange('retry.immediateMax', merged.immediateMax ?? IMMEDIATE_RETRIES, 0, 1_000),
     initialMs: inRange('retry.initialMs', merged.initialMs ?? RETRY_INITIAL_MS, 0, RETRY_DELAY_LIMIT_MS),
     factor: inRange('retry.factor', merged.factor ?? RETRY_FACTOR, 1, 100),
     maxMs: inRange('retry.maxMs', merged.maxMs ?? RETRY_DELAY_MAX_MS, 0, RETRY_DELAY_LIMIT_MS),
@@ -57,13 +57,18 @@ export function retryPolicy(...layers: readonly (RetryOptions | undefined)[]): R
  */
 export function inRange(option: string, value: unknown, min: number, max: number): number {
   if (typeof value === 'number' && value >= min && value <= max) return value
-  throw new TrunklineError('core.option_invalid', { option, expected: `a number from ${min} to ${max}`, actual: String(value).slice(0, 100) })
+  throw outOfRange(option, `a number from ${min} to ${max}`, value)
 }
 
 /** As `inRange`, for whole numbers. */
 export function wholeInRange(option: string, value: unknown, min: number, max: number): number {
   if (Number.isSafeInteger(value)) return inRange(option, value, min, max)
-  throw new TrunklineError('core.option_invalid', { option, expected: `a whole number from ${min} to ${max}`, actual: String(value).slice(0, 100) })
+  throw outOfRange(option, `a whole number from ${min} to ${max}`, value)
+}
+
+function outOfRange(option: string, expected: string, value: unknown): TrunklineError {
+  const actual = typeof value === 'number' || typeof value === 'string' ? `${value}` : errorText(value)
+  return new TrunklineError('core.option_invalid', { option, expected, actual: actual.slice(0, 100) })
 }
 
 /** What the library does with an error: its own say so by code, everything a handler throws is worth a retry. */
@@ -108,6 +113,5 @@ function askCustom(custom: DecideRetry, failure: Failure): Decision | undefined 
  * @param cause the error behind it, or a text.
  */
 export function reject(cause: unknown): TrunklineError<'bus.rejected'> {
-  const reason = cause instanceof Error ? cause.message : String(cause)
-  return new TrunklineError('bus.rejected', { reason }, { cause })
+  return new TrunklineError('bus.rejected', { reason: errorText(cause) }, { cause })
 }
