@@ -2,7 +2,7 @@ import type { ContractTypes, DefinedContract } from '../contract/contract.ts'
 import { decodeBody } from '../contract/body.ts'
 import type { Clock } from '../core/clock.ts'
 import type { WireMessage } from '../core/envelope.ts'
-import { TrunklineError, escapeControls, isTrunklineError } from '../core/errors.ts'
+import { TrunklineError, errorText, escapeControls, isTrunklineError } from '../core/errors.ts'
 import { ASK_PENDING_MAX, ERROR_TEXT_MAX } from '../core/limits.ts'
 import type { BusCounters, BusEvent } from './bus-events.ts'
 import { DeadlineSweep, type Expiring } from './deadline-sweep.ts'
@@ -177,6 +177,5 @@ function failedAnswer(type: string, data: unknown): TrunklineError {
 /** Code and text of an error as an answer carries it. The text may come from a handler; it is capped. */
 export function failureOf(error: unknown): { readonly code: string; readonly problem: string } {
   const code = isTrunklineError(error) ? error.code : 'bus.handler_failed'
-  const text = error instanceof Error ? error.message : String(error)
-  return { code, problem: escapeControls(text).slice(0, ERROR_TEXT_MAX).toWellFormed() }
+  return { code, problem: errorText(error).slice(0, ERROR_TEXT_MAX).toWellFormed() }
 }

@@ -33,21 +33,43 @@ function errorChain(error: unknown): DeadLetterRecord['errors'] {
   while (chain.length < ERROR_CHAIN_MAX && !seen.has(current)) {
     seen.add(current)
     chain.push(describe(current))
-    if (!(current instanceof Error) || current.cause === undefined) break
-    current = current.cause
+    const cause = causeOf(current)
+    if (cause === undefined) break
+    current = cause
   }
   return chain
 }
 
-function describe(thrown: unknown): DeadLetterRecord['errors'][number] {
-  const message = errorText(thrown).slice(0, ERROR_TEXT_MAX)
-  if (!(thrown instanceof Error)) return { name: typeof thrown, message }
-  const code = isTrunklineError(thrown) ? thrown.code : 'code' in thrown && typeof thrown.code === 'string' ? escapeControls(thrown.code).slice(0, 100) : undefined
-  return {
-    name: escapeControls(String(thrown.name)).slice(0, 100),
-    message,
-    ...(code === undefined ? {} : { code }),
-    // Newlines are kept as text, so that a stack can be shown and cannot forge a log line.
-    ...(typeof thrown.stack === 'string' ? { stack: escapeControls(thrown.stack.slice(0, ERROR_TEXT_MAX)) } : {}),
+/** Undefined also where the error does not let itself be read: a record must come about in any case (B48). */
+function causeOf(thrown: unknown): unknown {
+  try {
+    return thrown instanceof Error ? thrown.cause : undefined
+  } catch {
+    return undefined
   }
+}
+
+function describe(thrown: unknown): DeadLetterRecord['errors'][number] {
+  const message = cut(errorText(thrown))
+  try {
+    return thrown instanceof Error ? { ...namesOf(thrown), message, ...stackOf(thrown) } : { name: typeof thrown, message }
+  } catch {
+    return { name: typeof thrown, message }
+  }
+}
+
+function namesOf(error: Error): { readonly name: string; readonly code?: string } {
+  const name = escapeControls(String(error.name)).slice(0, 100)
+  if (isTrunklineError(error)) return { name, code: error.code }
+  return 'code' in error && typeof error.code === 'string' ? { name, code: escapeControls(error.code).slice(0, 100) } : { name }
+}
+
+/** Newlines are kept as text, so that a stack can be shown and cannot forge a log line. */
+function stackOf(error: Error): { readonly stack?: string } {
+  return typeof error.stack === 'string' ? { stack: escapeControls(cut(error.stack)) } : {}
+}
+
+/** A cut must not leave half a character, which would have no UTF-8 form. */
+function cut(text: string): string {
+  return text.slice(0, ERROR_TEXT_MAX).toWellFormed()
 }
