@@ -16,7 +16,7 @@ export async function startBilling(setup: ServiceSetup): Promise<RunningService>
   bus.handle(PostEntry, async (message) => {
     if (!isOfRun(setup, message)) return
     const { account, invoiceNo, kind, amount } = message.data
-    file.once(message, (database) => {
+    await file.once(message, (database) => {
       database.prepare('INSERT INTO ledger (message_id, account, invoice_no, kind, amount) VALUES (?, ?, ?, ?, ?)').run(message.id, account, invoiceNo, kind, amount)
     })
     await bus.publish(EntryPosted, message.data, { id: `${message.id}.posted` })

@@ -1,5 +1,3 @@
-import { createReadStream } from 'node:fs'
-
 // A streaming reader for comma-separated files from the real world. One bad line costs one record and
 // never the rest of the file.
 
@@ -61,9 +59,12 @@ export function fieldText(value: string): string {
   return /[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value
 }
 
+/** The bytes of a file, piece by piece, as `createReadStream` gives them. */
+export type Chunks = AsyncIterable<Buffer>
+
 /** The records of a file from a line on, 1 by default. Empty lines are passed over; a record with line breaks has the number of its first line. */
-export async function* csvRecords(file: string, options: { readonly columns: number; readonly fromLine?: number }): AsyncGenerator<CsvRecord> {
-  const lines = new LookAhead(linesOf(file, options.fromLine ?? 1))
+export async function* csvRecords(chunks: Chunks, options: { readonly columns: number; readonly fromLine?: number }): AsyncGenerator<CsvRecord> {
+  const lines = new LookAhead(linesOf(chunks, options.fromLine ?? 1))
   for (;;) {
     const first = await lines.next()
     if (first === undefined) return
@@ -125,7 +126,7 @@ class LookAhead {
 
 const NEW_LINE = 0x0a
 
-async function* linesOf(file: string, fromLine: number): AsyncGenerator<Line> {
+async function* linesOf(chunks: Chunks, fromLine: number): AsyncGenerator<Line> {
   let parts: Buffer[] = []
   let bytes = 0
   let number = 1
@@ -136,9 +137,8 @@ async function* linesOf(file: string, fromLine: number): AsyncGenerator<Line> {
     number++
     return line
   }
-  for await (const chunk of createReadStream(file)) {
-    // A stream without an encoding gives buffers.
-    let rest = chunk as Buffer
+  for await (const chunk of chunks) {
+    let rest = chunk
     for (let end = rest.indexOf(NEW_LINE); end !== -1; end = rest.indexOf(NEW_LINE)) {
       if (bytes <= LINE_BYTES_MAX) parts.push(rest.subarray(0, end))
       bytes += end

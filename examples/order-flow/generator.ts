@@ -13,39 +13,44 @@ export interface Totals {
   readonly cancelled: string
 }
 
-/** What `writeInvoices` takes. */
-export interface GeneratorOptions {
-  readonly file: string
-  /** The same seed gives the same file. */
-  readonly seed: number
-  readonly invoices: number
-}
-
 const COUNTRIES = ['United Kingdom', 'France', 'Germany', 'EIRE', 'Norway', 'Unspecified'] as const
 const COLOURS = ['RED', 'BLUE', 'CREAM', 'PINK', 'IVORY'] as const
 const THINGS = ['LANTERN', 'CAKE STAND', 'UMBRELLA', 'TEA TOWEL', 'PHOTO FRAME', 'BUNTING', 'DOORMAT'] as const
 const ARTICLES = 400
 const START_MS = Date.UTC(2010, 11, 1, 8)
 
-/** Writes a file of invoices and tells what they add up to. */
-export function writeInvoices(options: GeneratorOptions): Totals {
-  const random = new SeededNumbers(options.seed)
-  const sums = { gross: 0n, cancelled: 0n, cancellations: 0 }
-  const file = openSync(options.file, 'wx')
+/**
+ * The text of a file with so many invoices, piece by piece, and in the end what they add up to. The same seed
+ * gives the same text.
+ */
+export function* invoiceTexts(seed: number, invoices: number): Generator<string, Totals> {
+  const random = new SeededNumbers(seed)
+  let [gross, cancelled, cancellations] = [0n, 0n, 0]
+  yield `${COLUMNS.join(',')}\n`
+  for (let at = 0; at < invoices; at++) {
+    const { text, mills, isCancelled } = invoiceText(random, at)
+    yield text
+    if (isCancelled) {
+      cancelled += mills
+      cancellations++
+    } else gross += mills
+  }
+  return { invoices, cancellations, gross: millsText(gross), cancelled: millsText(cancelled) }
+}
+
+/** Writes a new file of invoices and tells what they add up to. */
+export function writeInvoices(path: string, seed: number, invoices: number): Totals {
+  const texts = invoiceTexts(seed, invoices)
+  const file = openSync(path, 'wx')
   try {
-    writeSync(file, `${COLUMNS.join(',')}\n`)
-    for (let at = 0; at < options.invoices; at++) {
-      const { text, mills, isCancelled } = invoiceText(random, at)
-      writeSync(file, text)
-      if (isCancelled) {
-        sums.cancelled += mills
-        sums.cancellations++
-      } else sums.gross += mills
+    for (;;) {
+      const { done, value } = texts.next()
+      if (done === true) return value
+      writeSync(file, value)
     }
   } finally {
     closeSync(file)
   }
-  return { invoices: options.invoices, cancellations: sums.cancellations, gross: millsText(sums.gross), cancelled: millsText(sums.cancelled) }
 }
 
 function invoiceText(random: SeededNumbers, at: number): { readonly text: string; readonly mills: bigint; readonly isCancelled: boolean } {

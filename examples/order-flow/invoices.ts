@@ -1,4 +1,4 @@
-import { csvRecords, type CsvRecord } from './csv.ts'
+import { type Chunks, type CsvRecord, csvRecords } from './csv.ts'
 import { isAmount } from './money.ts'
 
 // From lines of the file to invoices. Where an item starts depends on the file alone, so a shop that
@@ -76,30 +76,31 @@ function shown(text: string): string {
 /**
  * The invoices of a file from a line on, and every line that is none.
  *
+ * @param open gives the file from its beginning; called twice.
  * @throws an `Error` when the first line does not name the columns.
  */
-export async function* fileItems(file: string, fromLine: number): AsyncGenerator<FileItem> {
-  await checkHeader(file)
-  let open: OpenInvoice | undefined
-  for await (const record of csvRecords(file, { columns: COLUMNS.length, fromLine: Math.max(2, fromLine) })) {
+export async function* fileItems(open: () => Chunks, fromLine: number): AsyncGenerator<FileItem> {
+  await checkHeader(open())
+  let current: OpenInvoice | undefined
+  for await (const record of csvRecords(open(), { columns: COLUMNS.length, fromLine: Math.max(2, fromLine) })) {
     const line = record.kind === 'broken' ? record.problem : readLine(record.fields)
     if (typeof line === 'string') {
       // A broken line does not end the invoice that it stands in.
-      yield { kind: 'refused', line: record.line, resumeLine: open?.line ?? record.lastLine + 1, text: record.text, problem: line }
-    } else if (open === undefined || !open.takes(line, record)) {
-      if (open !== undefined) yield open.item(record.line)
-      open = new OpenInvoice(line, record)
+      yield { kind: 'refused', line: record.line, resumeLine: current?.line ?? record.lastLine + 1, text: record.text, problem: line }
+    } else if (current === undefined || !current.takes(line, record)) {
+      if (current !== undefined) yield current.item(record.line)
+      current = new OpenInvoice(line, record)
     }
   }
-  if (open !== undefined) yield open.item(open.lastLine + 1)
+  if (current !== undefined) yield current.item(current.lastLine + 1)
 }
 
-async function checkHeader(file: string): Promise<void> {
-  for await (const record of csvRecords(file, { columns: COLUMNS.length })) {
+async function checkHeader(chunks: Chunks): Promise<void> {
+  for await (const record of csvRecords(chunks, { columns: COLUMNS.length })) {
     if (record.line === 1 && record.kind === 'fields' && record.fields.join(',') === COLUMNS.join(',')) return
     break
   }
-  throw new Error(`the first line of ${file} is not: ${COLUMNS.join(',')}`)
+  throw new Error(`the first line of the file is not: ${COLUMNS.join(',')}`)
 }
 
 /** The invoice that is being read. */

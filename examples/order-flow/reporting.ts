@@ -9,9 +9,9 @@ const TABLES = `
 /** Folds what the other services tell into tables for people. */
 export async function startReporting(setup: ServiceSetup): Promise<RunningService> {
   const { bus, file } = await openService('reporting', setup, TABLES)
-  bus.on([InvoiceRecorded, InvoiceCancelled, EntryPosted], { group: 'figures', order: 'key' }, (message) => {
+  bus.on([InvoiceRecorded, InvoiceCancelled, EntryPosted], { group: 'figures', order: 'key' }, async (message) => {
     if (!isOfRun(setup, message)) return
-    file.once(message, (database) => {
+    await file.once(message, (database) => {
       if (message.type === EntryPosted.type) {
         database.prepare('INSERT INTO postings VALUES (?, ?, ?)').run(message.id, message.data.country, message.data.amount)
         return

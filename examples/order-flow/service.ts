@@ -49,7 +49,7 @@ export async function openService(name: ServiceName, setup: ServiceSetup, tables
     defaults: { retry: { attemptsMax: 20, initialMs: 100, maxMs: 1_000 } },
   })
   bus.observe((event) => {
-    if (event.kind === 'delivery-retried') file.addToFact('retried', 1)
+    if (event.kind === 'delivery-retried') void file.addToFact('retried', 1).catch(() => {})
   })
   return { bus, file }
 }
@@ -58,7 +58,7 @@ export async function openService(name: ServiceName, setup: ServiceSetup, tables
 export async function startService(bus: Bus, file: ServiceFile, setup: ServiceSetup): Promise<RunningService> {
   await bus.start()
   // From now on the groups exist, whatever happens to this process.
-  file.setFact(`ready-${setup.instance}`, 1)
+  await file.setFact(`ready-${setup.instance}`, 1)
   return {
     async stop() {
       await bus.stop()

@@ -1,3 +1,4 @@
+import { createReadStream } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Bus, isTrunklineError, reject } from 'trunkline'
 import { InvoiceCancelled, InvoiceRecorded, RecordLine } from './contracts.ts'
@@ -48,12 +49,13 @@ export async function startShop(setup: ServiceSetup): Promise<RunningService> {
 }
 
 async function publishFile(bus: Bus, file: ServiceFile, setup: ServiceSetup, signal: AbortSignal): Promise<void> {
-  if (setup.input === undefined) throw new Error('the shop needs a file')
+  const { input } = setup
+  if (input === undefined) throw new Error('the shop needs a file')
   if (file.fact('finished') === 1) return
   const perSecond = setup.invoicesPerSecond
   const window = perSecond === undefined ? WINDOW : Math.min(WINDOW, Math.max(1, Math.floor(perSecond / 4)))
   let items: FileItem[] = []
-  for await (const item of fileItems(setup.input, file.fact('next-line') ?? 1)) {
+  for await (const item of fileItems(() => createReadStream(input), file.fact('next-line') ?? 1)) {
     items.push(item)
     if (items.length < window) continue
     await publishItems(bus, file, setup.run, items)
@@ -62,16 +64,16 @@ async function publishFile(bus: Bus, file: ServiceFile, setup: ServiceSetup, sig
     items = []
   }
   await publishItems(bus, file, setup.run, items)
-  file.setFact('finished', 1)
+  await file.setFact('finished', 1)
 }
 
 async function publishItems(bus: Bus, file: ServiceFile, run: string, items: readonly FileItem[]): Promise<void> {
   await Promise.all(items.map((item) => publishItem(bus, run, item)))
-  file.transaction(() => {
+  await file.transaction(() => {
     const insert = file.database.prepare('INSERT OR IGNORE INTO published (line, kind) VALUES (?, ?)')
     for (const { line, kind } of items) insert.run(line, kind)
     const last = items.at(-1)
-    if (last !== undefined) file.setFact('next-line', last.resumeLine)
+    if (last !== undefined) file.writeFact('next-line', last.resumeLine)
   })
 }
 

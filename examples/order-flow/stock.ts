@@ -13,7 +13,7 @@ export async function startStock(setup: ServiceSetup): Promise<RunningService> {
   bus.on([InvoiceRecorded, InvoiceCancelled], { group: 'movements' }, async (message) => {
     if (!isOfRun(setup, message)) return
     const { data } = message
-    file.once(message, (database) => {
+    await file.once(message, (database) => {
       const move = database.prepare('INSERT INTO articles VALUES (?, ?) ON CONFLICT DO UPDATE SET pieces = pieces + excluded.pieces')
       for (const line of data.lines) move.run(line.stockCode, -line.quantity)
     })

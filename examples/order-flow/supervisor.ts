@@ -45,7 +45,7 @@ export async function runDemo(options: DemoOptions, line: ProgressLine, signal: 
 
 function generate(options: DemoOptions, dir: string): { readonly file: string; readonly totals: Totals } {
   const file = join(dir, 'invoices.csv')
-  return { file, totals: writeInvoices({ file, seed: options.seed, invoices: options.invoices }) }
+  return { file, totals: writeInvoices(file, options.seed, options.invoices) }
 }
 
 /** Undefined for memory, whose broker is a value of this process. */
