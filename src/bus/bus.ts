@@ -355,7 +355,7 @@ export class Bus implements AsyncDisposable {
       this.#mustRun('broadcast')
       this.#light('canBroadcast', contract.type)
       const known = this.#registry.add(contract)
-      const message = this.#envelopes.make(known, known.encode(data, this.#bodyBytesMax), options, { deadlineAtMs: options?.deadlineAtMs ?? currentScope()?.deadlineAtMs })
+      const message = this.#envelopes.make(known, known.encode(data, this.#bodyBytesMax), options, { deadlineAtMs: options?.deadlineAtMs })
       return this.#publishStep({ contract, plane: 'light', message })
     } catch (error) {
       return Promise.reject(error)
@@ -365,8 +365,8 @@ export class Bus implements AsyncDisposable {
   /**
    * Asks and resolves with the answer: a query of one running instance, or a command with its outcome.
    *
-   * A command that is asked is stored durably like one that is sent; only its answer is not. When the ask
-   * times out the command is still handled.
+   * A command that is asked is stored durably like one that is sent; only its answer is not. When the ask times
+   * out, a command that has not begun is dead-lettered with `bus.deadline_passed` instead of being handled late.
    *
    * @throws `bus.ask_timeout`, `bus.ask_cancelled`, `bus.no_responder`, `bus.answer_failed`, a declared error
    *   (see `contract.errorIn`), `contract.*` for data that does not fit, `bus.unsupported`, `bus.not_running`.
@@ -407,8 +407,8 @@ export class Bus implements AsyncDisposable {
       const known = this.#registry.add(contract)
       if (known.kind !== kind) throw new TrunklineError('contract.definition_invalid', { type: known.type, problem: `it is a ${known.kind}, not a ${kind}` })
       const encoded = known.encode(data, this.#bodyBytesMax)
-      const deadlineAtMs = options?.deadlineAtMs ?? currentScope()?.deadlineAtMs
-      const message = this.#envelopes.make(known, encoded, options, deadlineAtMs === undefined ? undefined : { deadlineAtMs })
+      // Only asks hand a deadline on: what was published or sent is to be handled also when the asker has gone.
+      const message = this.#envelopes.make(known, encoded, options, options?.deadlineAtMs === undefined ? undefined : { deadlineAtMs: options.deadlineAtMs })
       if (options?.timeoutMs === undefined) return this.#publishStep({ contract, plane: 'durable', message })
       inRange('timeoutMs', options.timeoutMs, 1, 86_400_000)
       return this.#within(this.#publishStep({ contract, plane: 'durable', message }), message, options.timeoutMs)

@@ -80,6 +80,7 @@ export class DeliveryRunner {
   protected readonly host: RunnerHost
   readonly #waiting: Delivery[] = []
   #inFlight = 0
+  #suspects = 0
   #isStopping = false
   #isPumping = false
   readonly #idle: (() => void)[] = []
@@ -94,7 +95,7 @@ export class DeliveryRunner {
 
   /** Deliveries being handled now. */
   get inFlight(): number {
-    return this.#inFlight
+    return this.#inFlight + this.#suspects
   }
 
   /** The sink given to the adapter. */
@@ -112,7 +113,7 @@ export class DeliveryRunner {
     this.#isStopping = true
     for (const delivery of this.#waiting.splice(0)) this.#quietly(delivery.release())
     this.flush()
-    if (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
+    if (this.#inFlight > 0 || this.#suspects > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
   }
 
   /** Tells the handlers that still run to stop. */
@@ -140,6 +141,10 @@ export class DeliveryRunner {
     while (this.hasRoom) {
       const delivery = this.#waiting.shift()
       if (delivery === undefined) break
+      if (delivery.isSuspect) {
+        this.#takeSuspect(delivery)
+        continue
+      }
       this.#inFlight++
       const settled = this.#run(delivery)
       if (settled === undefined) this.#ended()
@@ -150,17 +155,37 @@ export class DeliveryRunner {
 
   readonly #ended = (): void => {
     this.#inFlight--
-    if (this.#inFlight === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
+    this.#tellIdle()
     if (this.#waiting.length > 0) this.pump()
   }
 
+  /** Suspects wait for their turn beside the in-flight limit: one that hangs must not starve what is healthy. */
+  #takeSuspect(delivery: Delivery): void {
+    this.#suspects++
+    const ended = (): void => {
+      this.#suspects--
+      this.#tellIdle()
+    }
+    this.#runAlone(delivery).then(ended, (error: unknown) => {
+      this.#report(error)
+      ended()
+    })
+  }
+
+  #tellIdle(): void {
+    if (this.#inFlight === 0 && this.#suspects === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
+  }
+
   readonly #broke = (error: unknown): void => {
-    this.host.logger.error({ err: error, group: this.options.group }, 'a delivery could not be settled; it will come again')
+    this.#report(error)
     this.#ended()
   }
 
+  #report(error: unknown): void {
+    this.host.logger.error({ err: error, group: this.options.group }, 'a delivery could not be settled; it will come again')
+  }
+
   #run(delivery: Delivery): Settled {
-    if (delivery.isSuspect) return this.#runAlone(delivery)
     const prepared = this.#prepare(delivery, delivery.attempt)
     return prepared instanceof Promise ? prepared : this.perform(prepared)
   }
@@ -205,7 +230,8 @@ export class DeliveryRunner {
       if (entry === undefined) throw new TrunklineError('bus.type_unhandled', { type: wire.type.slice(0, 200), group: this.options.group })
       if (wire.hops > HOPS_MAX) throw new TrunklineError('bus.hops_exceeded', { type: wire.type, hops: `${wire.hops}`, hopsMax: HOPS_MAX })
       const scope = scopeOf(wire)
-      if (scope.deadlineAtMs !== undefined && scope.deadlineAtMs < this.host.clock.nowMs()) {
+      // An operator who takes a message out of the dead letters wants it handled, however late.
+      if (scope.deadlineAtMs !== undefined && !delivery.isRedriven && scope.deadlineAtMs < this.host.clock.nowMs()) {
         throw new TrunklineError('bus.deadline_passed', { type: wire.type, deadline: instantText(scope.deadlineAtMs) })
       }
       const data = entry.contract.decode(wire.version, wire.body, this.host.bodyBytesMax)

@@ -118,7 +118,7 @@ export interface AnswerOptions {
 export interface PublishOptions extends SendOptions {
   /** Time to be stored, reconnects included, in milliseconds. Default 30,000. */
   readonly timeoutMs?: number
-  /** Wall-clock instant after which nobody needs the outcome, in milliseconds. Default: that of the message being handled. */
+  /** Wall-clock instant after which the message is dead-lettered instead of handled, in milliseconds. Default: none. */
   readonly deadlineAtMs?: number
 }
 
