@@ -45,7 +45,7 @@ export class NatsAttempts {
     return Number.isSafeInteger(attempts) && attempts > 0 ? attempts : 0
   }
 
-  /** Removes the record; a record that stays by accident is dropped by the stream's age limit. */
+  /** Removes the record. One that stays because of a crash is small and harmless: its place in the stream never comes again. */
   forget(group: string, stream: string, seq: number): void {
     void this.#link.api(`STREAM.PURGE.${this.#names.streams.state}`, { filter: this.#names.begun(group, stream, seq) }).then((answer) => {
       if (!answer.ok || !isRecord(answer.body)) this.#link.host.logger.debug({ group, seq }, 'the record of an attempt could not be removed')

@@ -3,6 +3,7 @@ import type { DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetterPlane } fr
 import { isTypeName } from '../../contract/names.ts'
 import { unescapeHeader } from '../../contract/wire.ts'
 import { originalLines, parseHeaders } from './nats-headers.ts'
+import type { NatsHold } from './nats-hold.ts'
 import { connectionLost, numberIn, recordIn, type NatsLink } from './nats-link.ts'
 import { messageFrom } from './nats-message.ts'
 import { groupToken, type NatsNames } from './nats-names.ts'
@@ -14,7 +15,7 @@ const DELETE_FAILED = 10_057
 const SEQUENCE_MISSING = 10_043
 
 /** A dead letter with what is needed to give it back. */
-export interface StoredDeadLetter {
+interface StoredDeadLetter {
   readonly seq: number
   readonly letter: DeadLetter
   /** The message's own header lines. */
@@ -24,24 +25,18 @@ export interface StoredDeadLetter {
   readonly type: string
 }
 
-/** Gives an operator's wish to the owner of a lane. */
-export interface HeldKeys {
-  /** Resolves when the wish is stored. */
-  append(dead: StoredDeadLetter, control: 'redrive' | 'remove'): Promise<void>
-}
-
 /** Dead letters in a stream that nobody consumes: read by sequence, so that reading changes nothing. */
 export class NatsDeadLetters implements DeadLetterPlane {
   readonly #link: NatsLink
   readonly #names: NatsNames
   readonly #publisher: NatsPublisher
-  readonly #held: HeldKeys
+  readonly #hold: NatsHold
 
-  constructor(link: NatsLink, names: NatsNames, publisher: NatsPublisher, held: HeldKeys) {
+  constructor(link: NatsLink, names: NatsNames, publisher: NatsPublisher, hold: NatsHold) {
     this.#link = link
     this.#names = names
     this.#publisher = publisher
-    this.#held = held
+    this.#hold = hold
   }
 
   async list(filter: DeadLetterFilter, options: { readonly limit: number; readonly after?: string | undefined }): Promise<DeadLetterPage> {
@@ -72,7 +67,7 @@ export class NatsDeadLetters implements DeadLetterPlane {
   async redrive(id: string): Promise<boolean> {
     const found = await this.#find(id)
     if (found === undefined) return false
-    if (found.letter.holdsKey) await this.#held.append(found, 'redrive')
+    if (found.letter.holdsKey) await this.#tellOwner(found, 'redrive')
     else await this.#giveBack(found)
     return await this.#delete(found.seq)
   }
@@ -80,7 +75,7 @@ export class NatsDeadLetters implements DeadLetterPlane {
   async remove(id: string): Promise<boolean> {
     const found = await this.#find(id)
     if (found === undefined) return false
-    if (found.letter.holdsKey) await this.#held.append(found, 'remove')
+    if (found.letter.holdsKey) await this.#tellOwner(found, 'remove')
     return await this.#delete(found.seq)
   }
 
@@ -92,7 +87,7 @@ export class NatsDeadLetters implements DeadLetterPlane {
 
   /** Stored first, deleted then: a crash in between leaves both, and the copy's id makes a second redrive harmless. */
   async #giveBack({ seq, letter, lines, headers, type }: StoredDeadLetter): Promise<void> {
-    const { names } = { names: this.#names }
+    const names = this.#names
     await this.#publisher.store({
       stream: names.streams.retry,
       subject: names.retry(groupToken(letter.kind, letter.group), type),
@@ -102,6 +97,13 @@ export class NatsDeadLetters implements DeadLetterPlane {
       type: letter.message.type,
       id: letter.message.id,
     })
+  }
+
+  /** The key is held in a lane: its owner acts on the wish, whenever there is one. */
+  async #tellOwner({ headers, letter }: StoredDeadLetter, control: 'redrive' | 'remove'): Promise<void> {
+    const target = headers.get('trunkline-lane-id') ?? ''
+    const lane = Number(headers.get('trunkline-lane'))
+    await this.#hold.control(groupToken(letter.kind, letter.group), lane, { role: 'control', id: `${control}-${target}`, target, control })
   }
 
   async #find(id: string): Promise<StoredDeadLetter | undefined> {
@@ -133,7 +135,7 @@ export class NatsDeadLetters implements DeadLetterPlane {
       seq,
       lines: originalLines(text),
       headers,
-      type: subject.split('.').slice(-2).join('.'),
+      type: subject.split('.').slice(-3, -1).join('.'),
       letter: {
         id: `${seq}`,
         group: unescapeHeader(headers.get('trunkline-group') ?? '') ?? '',

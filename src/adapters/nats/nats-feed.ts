@@ -9,7 +9,7 @@ import { originalLines, parseHeaders } from './nats-headers.ts'
 import type { NatsLink } from './nats-link.ts'
 import { messageFrom } from './nats-message.ts'
 import type { NatsNames } from './nats-names.ts'
-import type { NatsPublisher } from './nats-publisher.ts'
+import { isWrongSequence, type NatsPublisher } from './nats-publisher.ts'
 import type { Beating, NatsPulse } from './nats-pulse.ts'
 import { NatsPuller, type Pulled, type PullTarget } from './nats-puller.ts'
 import type { ConsumerPlan, NatsTopology } from './nats-topology.ts'
@@ -66,7 +66,7 @@ export class NatsFeed implements PullTarget, Beating {
     this.#plan = plan
     this.#isRetry = plan.consumer.stream === parts.names.streams.retry
     this.#beatsPerSign = parts.pulse.beatsIn(plan.consumer.ackWaitMs / 3) // N-14
-    this.#puller = new NatsPuller(parts.link, parts.topology, parts.pulse, plan.consumer, plan.windowMax, this)
+    this.#puller = new NatsPuller(parts.link, parts.pulse, plan.consumer, plan.windowMax, this)
   }
 
   /** Makes sure that the consumer exists. */
@@ -100,10 +100,11 @@ export class NatsFeed implements PullTarget, Beating {
     }
   }
 
-  resumeFromSeq(): number {
-    let seq = this.#lastSeq + 1
-    for (const held of this.#held.keys()) seq = Math.min(seq, held)
-    return seq
+  /** N-22: a consumer that was deleted starts again behind everything that is settled, never with "new". */
+  async restore(): Promise<void> {
+    let resumeFromSeq = this.#lastSeq + 1
+    for (const held of this.#held.keys()) resumeFromSeq = Math.min(resumeFromSeq, held)
+    await this.#parts.topology.ensureConsumer(this.#plan.consumer, resumeFromSeq)
   }
 
   onPulled(pulled: Pulled): void {
@@ -147,8 +148,8 @@ export class NatsFeed implements PullTarget, Beating {
     const { group, groupToken, kind, type } = this.#plan
     const lines =
       `${originalLines(delivery.text)}trunkline-group: ${escapeHeader(group)}\r\ntrunkline-kind: ${kind}\r\n` +
-      `trunkline-record: ${encodeDeadLetterRecord(record)}\r\n`
-    await this.#storeThenAck(delivery, names.streams.dead, names.dead(groupToken, type), lines, 'dead', REFUSED_DELAY_MS)
+      `trunkline-record: ${encodeDeadLetterRecord(record)}\r\nNats-Expected-Last-Subject-Sequence: 0\r\n`
+    await this.#storeThenAck(delivery, names.streams.dead, names.dead(groupToken, type, `${this.#plan.consumer.stream}-${delivery.streamSeq}`), lines, 'dead', REFUSED_DELAY_MS)
   }
 
   /**
@@ -161,7 +162,9 @@ export class NatsFeed implements PullTarget, Beating {
     const { groupToken, consumer, type } = this.#plan
     const storageId = `${groupToken}/${consumer.stream}/${streamSeq}/${what}`
     try {
-      await publisher.store({ stream, subject, lines, storageId, body: message.body, type, id: message.id })
+      await publisher.store({ stream, subject, lines, storageId, body: message.body, type, id: message.id }).catch((error: unknown) => {
+        if (!isWrongSequence(error)) throw error // it is there already: a dead letter has a subject of its own
+      })
       link.signal(delivery.reply, ACK)
     } catch (error) {
       // Nothing is lost: the server keeps the message and delivers it again.

@@ -8,9 +8,13 @@ import type { WireMessage } from '../../core/envelope.ts'
 //   <ns>.l.-.-.<context>.<name>         broadcasts, not stored
 //   <ns>.q.<context>.<name>             requests, not stored
 //   <ns>.r.<group>.<context>.<name>     deliveries that wait for their next attempt
-//   <ns>.d.<group>.<context>.<name>     dead letters
-//   <ns>.h.<group>.<lane>.<bucket>      hold lists of ordered groups
-//   <ns>.s.…                            leases, members, attempts that have begun
+//   <ns>.d.<group>.<context>.<name>.<id>  dead letters
+//   <ns>.h.<group>.<lane>.e             hold lists of ordered groups: what the owner of the lane keeps
+//   <ns>.h.<group>.<lane>.c             hold lists: what operators want
+//   <ns>.s.a.<group>.<stream>.<seq>     attempts that have begun
+//   <ns>.s.g.<group>                    how an ordered group is laid out
+//   <ns>.s.l.<group>.<lane>             leases of lanes
+//   <ns>.m.<group>                      signs of life of a group's members, not stored
 
 /** Width of the second bucket token: 64 buckets in eight times eight. */
 const BUCKETS_LOW = 8
@@ -88,14 +92,42 @@ export class NatsNames {
     return `${this.namespace}.r.${group}.${type}`
   }
 
-  dead(group: string, type: string): string {
-    return `${this.namespace}.d.${group}.${type}`
+  /** One subject per dead letter: `id` is the place that it came from, or what its lane calls it. */
+  dead(group: string, type: string, id: string): string {
+    return `${this.namespace}.d.${group}.${type}.${id}`
   }
 
   /** Dead letters of one group, one type, or all. */
   deadFilter(group: string | undefined, type: string | undefined): string {
-    if (type !== undefined) return `${this.namespace}.d.${group ?? '*'}.${type}`
+    if (type !== undefined) return `${this.namespace}.d.${group ?? '*'}.${type}.*`
     return group === undefined ? `${this.namespace}.d.>` : `${this.namespace}.d.${group}.>`
+  }
+
+  /** Entries of a lane's hold list, its operators' wishes, or both. */
+  hold(group: string, lane: number, part: 'e' | 'c' | '*'): string {
+    return `${this.namespace}.h.${group}.${lane}.${part}`
+  }
+
+  layout(group: string): string {
+    return `${this.namespace}.s.g.${group}`
+  }
+
+  lease(group: string, lane: number | '*'): string {
+    return `${this.namespace}.s.l.${group}.${lane}`
+  }
+
+  members(group: string): string {
+    return `${this.namespace}.m.${group}`
+  }
+
+  /** What a lane takes in: its buckets of one type, or of all types where the group has several (one filter per consumer). */
+  laneFilter(kind: 'event' | 'command', types: readonly string[], lane: number, lanes: number): string {
+    const [only] = types
+    const tail = types.length === 1 && only !== undefined ? only : '>'
+    const head = `${this.namespace}.${kind === 'event' ? 'e' : 'c'}`
+    if (lanes === 1) return `${head}.*.*.${tail}`
+    if (lanes === BUCKETS_LOW) return `${head}.${lane}.*.${tail}`
+    return `${head}.${Math.floor(lane / BUCKETS_LOW)}.${lane % BUCKETS_LOW}.${tail}`
   }
 
   /** Count of begun attempts of one stored message in one group. */

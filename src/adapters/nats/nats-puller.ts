@@ -6,7 +6,7 @@ import type { NatsClientSubscription, NatsMessage } from './nats-client.ts'
 import { headerText, parseHeaders, statusOf, statusText } from './nats-headers.ts'
 import type { LinkListener, NatsLink } from './nats-link.ts'
 import type { Beating, NatsPulse } from './nats-pulse.ts'
-import type { ConsumerPlan, NatsTopology } from './nats-topology.ts'
+import type { ConsumerPlan } from './nats-topology.ts'
 
 const EXPIRES_MS = 30_000
 const HEARTBEAT_MS = 5_000
@@ -23,6 +23,8 @@ export interface Pulled {
   /** Where its ack goes. */
   readonly reply: string
   readonly streamSeq: number
+  /** Number of the delivery among all of its consumer, without gaps. */
+  readonly consumerSeq: number
   /** 1 for the first delivery. */
   readonly deliveryCount: number
   /** When the stream stored it: the server's wall clock, in milliseconds. */
@@ -32,8 +34,8 @@ export interface Pulled {
 /** What uses a puller. */
 export interface PullTarget {
   onPulled(pulled: Pulled): void
-  /** Where a consumer that was deleted has to start again: behind everything that is settled. */
-  resumeFromSeq(): number
+  /** Makes sure that the consumer is there, so that pulling can go on. @throws what is in the way. */
+  restore(): Promise<void>
 }
 
 /**
@@ -42,7 +44,6 @@ export interface PullTarget {
  */
 export class NatsPuller implements LinkListener, Beating {
   readonly #link: NatsLink
-  readonly #topology: NatsTopology
   readonly #pulse: NatsPulse
   readonly #plan: ConsumerPlan
   readonly #windowMax: number
@@ -61,9 +62,8 @@ export class NatsPuller implements LinkListener, Beating {
   #recoveryTimer: Timer | undefined
   #recoverySince = 0
 
-  constructor(link: NatsLink, topology: NatsTopology, pulse: NatsPulse, plan: ConsumerPlan, windowMax: number, target: PullTarget) {
+  constructor(link: NatsLink, pulse: NatsPulse, plan: ConsumerPlan, windowMax: number, target: PullTarget) {
     this.#link = link
-    this.#topology = topology
     this.#pulse = pulse
     this.#plan = plan
     this.#windowMax = windowMax
@@ -197,7 +197,7 @@ export class NatsPuller implements LinkListener, Beating {
   async #repair(since: number): Promise<void> {
     let problem: string | undefined
     try {
-      if (this.#link.isUp) await this.#topology.ensureConsumer(this.#plan, this.#target.resumeFromSeq())
+      if (this.#link.isUp) await this.#target.restore()
     } catch (error) {
       problem = errorText(error)
       if (isTrunklineError(error, 'bus.subscription_conflict')) this.#link.host.logger.error({ problem }, 'a consumer of NATS cannot be used')
@@ -215,6 +215,7 @@ export class NatsPuller implements LinkListener, Beating {
 
 interface Place {
   readonly streamSeq: number
+  readonly consumerSeq: number
   readonly deliveryCount: number
   readonly storedAtMs: number
 }
@@ -223,7 +224,7 @@ interface Place {
 function placeOf(reply: string, prefix: string): Place {
   // Servers with accounts and domains put two tokens more in front and one behind.
   const tokens = reply.startsWith(prefix) ? reply.slice(prefix.length).split('.', 4) : reply.split('.').slice(6, 10)
-  const [count = '1', streamSeq = '0', , nanoseconds = '0'] = tokens
+  const [count = '1', streamSeq = '0', consumerSeq = '0', nanoseconds = '0'] = tokens
   // The last six digits are below a millisecond; as a number they would not be exact anyway (N-29).
-  return { deliveryCount: Number(count), streamSeq: Number(streamSeq), storedAtMs: Number(nanoseconds.slice(0, -6)) }
+  return { deliveryCount: Number(count), streamSeq: Number(streamSeq), consumerSeq: Number(consumerSeq), storedAtMs: Number(nanoseconds.slice(0, -6)) }
 }

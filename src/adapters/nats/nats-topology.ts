@@ -4,11 +4,8 @@ import type { NatsNames } from './nats-names.ts'
 import type { NatsSettings } from './nats-options.ts'
 
 const NANOSECONDS = 1_000_000
-const WEEK_MS = 604_800_000
 const STREAM_MISSING = 10_059
 const CONSUMER_MISSING = 10_014
-/** Leases and members of a group change for ever and are read only in their last version. */
-const STATE_AGE_MAX_MS = WEEK_MS
 /** Deliveries in hand of all instances of a group. Delayed ones count too, so it must never be near the in-flight limit. */
 const ACK_PENDING_MAX = 65_536
 
@@ -33,8 +30,8 @@ export interface ConsumerState {
   /** Stream sequence up to which everything was delivered at least once. */
   readonly deliveredSeq: number
   readonly ackPending: number
-  /** True where this call made it. */
-  readonly isNew: boolean
+  /** Number of the last delivery. */
+  readonly consumerSeq: number
 }
 
 /** Makes sure that streams and consumers exist; what exists already is compared and never changed. */
@@ -70,14 +67,9 @@ export class NatsTopology {
    * @throws `bus.connection_lost`, `bus.subscription_conflict` where the server refuses it.
    */
   async ensureConsumer(plan: ConsumerPlan, resumeFromSeq?: number): Promise<ConsumerState> {
-    const info = await this.#link.api(`CONSUMER.INFO.${plan.stream}.${plan.name}`)
-    if (info.ok) {
-      this.#compareConsumer(plan, recordIn(info.body, 'config'))
-      return stateOf(info.body, false)
-    }
-    if (info.code === STREAM_MISSING) await this.ensureStream(plan.stream)
-    else if (info.code !== CONSUMER_MISSING) throw connectionLost(info.problem)
-    return await this.createConsumer(plan, resumeFromSeq === undefined ? undefined : await this.#startWithin(plan.stream, resumeFromSeq))
+    const found = await this.findConsumer(plan)
+    if (found !== undefined) return found
+    return await this.createConsumer(plan, resumeFromSeq)
   }
 
   /** A stream that was made anew counts from 1 again: a start beyond its end would skip what it has stored since. */
@@ -87,8 +79,21 @@ export class NatsTopology {
     return seq > numberIn(recordIn(info.body, 'state'), 'last_seq') + 1 ? 1 : seq
   }
 
+  /** A consumer as it is, or undefined. @throws `bus.connection_lost`, `bus.subscription_conflict` where it is another one. */
+  async findConsumer(plan: ConsumerPlan): Promise<ConsumerState | undefined> {
+    const info = await this.#link.api(`CONSUMER.INFO.${plan.stream}.${plan.name}`)
+    if (info.ok) {
+      this.#compareConsumer(plan, recordIn(info.body, 'config'))
+      return stateOf(info.body)
+    }
+    if (info.code === STREAM_MISSING) await this.ensureStream(plan.stream)
+    else if (info.code !== CONSUMER_MISSING) throw connectionLost(info.problem)
+    return undefined
+  }
+
   /** Makes a consumer. @throws `bus.connection_lost`, `bus.subscription_conflict`. */
-  async createConsumer(plan: ConsumerPlan, startSeq?: number): Promise<ConsumerState> {
+  async createConsumer(plan: ConsumerPlan, resumeFromSeq?: number): Promise<ConsumerState> {
+    const startSeq = resumeFromSeq === undefined ? undefined : await this.#startWithin(plan.stream, resumeFromSeq)
     // A work queue keeps only what is not acked and insists on delivering all of it.
     const start =
       startSeq !== undefined && startSeq > 1 && this.#configs.get(plan.stream)?.['retention'] === 'limits'
@@ -98,7 +103,7 @@ export class NatsTopology {
       stream_name: plan.stream,
       config: { ...consumerConfig(plan), ...start },
     })
-    if (answer.ok) return stateOf(answer.body, true)
+    if (answer.ok) return stateOf(answer.body)
     throw answer.code === 0 || answer.status === 503
       ? connectionLost(answer.problem)
       : new TrunklineError('bus.subscription_conflict', { subscription: plan.name, problem: answer.problem })
@@ -165,12 +170,12 @@ function defaultOf(wanted: unknown): unknown {
   return typeof wanted === 'boolean' ? false : undefined
 }
 
-function stateOf(body: Record<string, unknown>, isNew: boolean): ConsumerState {
+function stateOf(body: Record<string, unknown>): ConsumerState {
   return {
     ackFloorSeq: numberIn(recordIn(body, 'ack_floor'), 'stream_seq'),
     deliveredSeq: numberIn(recordIn(body, 'delivered'), 'stream_seq'),
     ackPending: numberIn(body, 'num_ack_pending'),
-    isNew,
+    consumerSeq: numberIn(recordIn(body, 'delivered'), 'consumer_seq'),
   }
 }
 
@@ -213,8 +218,7 @@ function streamConfigs(names: NatsNames, settings: NatsSettings): ReadonlyMap<st
       subjects: [`${namespace}.s.>`],
       retention: 'limits',
       discard: 'old',
-      max_msgs_per_subject: 1,
-      max_age: STATE_AGE_MAX_MS * NANOSECONDS,
+      max_msgs_per_subject: 1, // leases change for ever, and only their last version means anything
     },
   ]
   return new Map(configs.map((config) => [config.name, config]))

@@ -14,7 +14,9 @@ import { NatsAttempts } from './nats-attempts.ts'
 import type { NatsConnection } from './nats-client.ts'
 import { connectNats } from './nats-connect.ts'
 import { NatsDeadLetters } from './nats-dead-letters.ts'
-import type { FeedParts } from './nats-feed.ts'
+import { NatsHold } from './nats-hold.ts'
+import { NatsLaneGroup, type LaneParts } from './nats-lane-group.ts'
+import { NatsLeases } from './nats-lease.ts'
 import { NatsLight } from './nats-light.ts'
 import { connectionLost, NatsLink } from './nats-link.ts'
 import { headerLines, storageId } from './nats-message.ts'
@@ -57,7 +59,7 @@ export function nats(options: NatsOptions): Transport {
 }
 
 /** Everything that lives between `open` and `close`. */
-interface Running extends FeedParts {
+interface Running extends LaneParts {
   readonly connection: NatsConnection
   readonly light: NatsLight
   readonly deadLetters: NatsDeadLetters
@@ -125,7 +127,10 @@ class NatsTransport implements Transport {
 
   async subscribe(subscription: Subscription, sink: DeliverySink): Promise<TransportSubscription> {
     const running = this.#need()
-    const opened = new NatsSubscription(running, this.#settings, subscription, sink)
+    const opened =
+      subscription.order === 'key'
+        ? new NatsLaneGroup(running, this.#settings, subscription, sink)
+        : new NatsSubscription(running, this.#settings, subscription, sink)
     await opened.open()
     return opened
   }
@@ -150,8 +155,11 @@ class NatsTransport implements Transport {
     })
     const pulse = new NatsPulse(host.clock, Math.min(this.#settings.ackWaitMs, this.#settings.leaseMs) / 3)
     const attempts = new NatsAttempts(link, names, publisher)
-    const deadLetters = new NatsDeadLetters(link, names, publisher, { append: async () => await Promise.resolve() })
-    return { connection, host, link, names, topology, publisher, pulse, attempts, deadLetters, light: new NatsLight(link, names) }
+    const hold = new NatsHold(link, names, publisher)
+    const deadLetters = new NatsDeadLetters(link, names, publisher, hold)
+    const light = new NatsLight(link, names)
+    const leases = new NatsLeases(link, names, publisher)
+    return { connection, host, link, names, topology, publisher, pulse, attempts, hold, leases, deadLetters, light }
   }
 
   async #ready({ topology, link }: Running): Promise<true> {
