@@ -25,6 +25,9 @@ export interface SendOptions {
 
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
 
+/** The last millisecond that RFC 3339 can write (B43). */
+const INSTANT_MAX_MS = 253_402_300_799_999
+
 /** Makes the messages of one bus. */
 export class Envelopes {
   readonly #clock: Clock
@@ -32,7 +35,7 @@ export class Envelopes {
   readonly #source: string
   #timeMs = -1
   #time = ''
-  #deadlineMs = -1
+  #deadlineMs = Number.NaN
   #deadline = ''
 
   constructor(clock: Clock, random: Random, service: string) {
@@ -78,6 +81,7 @@ export class Envelopes {
 
   #deadlineText(atMs: number): string {
     if (atMs !== this.#deadlineMs) {
+      if (!(atMs >= 0 && atMs <= INSTANT_MAX_MS)) check('deadline', `${atMs} is not an instant from 1970 to 9999 in milliseconds`)
       this.#deadlineMs = atMs
       this.#deadline = instantText(atMs)
     }
