@@ -97,15 +97,17 @@ export class RuntimeTransport {
   /**
    * Resolves, or returns undefined, when the message is stored.
    *
-   * @throws `bus.publish_timeout`, `bus.publish_refused`, `bus.connection_lost`, `bus.overloaded`.
+   * @throws `bus.publish_timeout`, `bus.publish_refused`, `bus.connection_lost`, `bus.overloaded`,
+   *   `bus.not_running` after closing.
    */
   publish(outbound: Outbound, timeoutMs: number): Promise<void> | undefined {
     if (this.#pending.size >= PUBLISH_PENDING_MAX) {
       throw new TrunklineError('bus.overloaded', { what: 'publishes that wait for storage', limit: PUBLISH_PENDING_MAX })
     }
+    if (this.#phase !== 'open') throw new TrunklineError('bus.not_running', { operation: 'publish', state: this.#phase })
     let giveUp: (error: unknown) => void = NOTHING
     const pending = new PendingPublish(outbound, timeoutMs, this.#clock.monotonicMs(), (error) => giveUp(error))
-    const stored = this.inner.publish(outbound, pending)
+    const stored = this.#handOver(outbound, pending)
     if (stored === undefined) return undefined
     this.#pending.add(pending)
     return new Promise((resolve, reject) => {
@@ -121,6 +123,14 @@ export class RuntimeTransport {
         },
       )
     })
+  }
+
+  #handOver(outbound: Outbound, pending: PendingPublish): Promise<void> | undefined {
+    try {
+      return this.inner.publish(outbound, pending)
+    } catch (error) {
+      throw translated(this.inner.name, error)
+    }
   }
 
   async subscribe(subscription: Subscription, sink: DeliverySink): Promise<TransportSubscription> {
