@@ -11,8 +11,9 @@ export class ContractRegistry {
    * @throws `contract.definition_conflict` when another definition of the same type differs.
    */
   add(contract: Contract): DefinedContract<string, ContractTypes> {
-    const known = this.#contracts.get(contract.type)
-    if (known === contract) return known
+    // A caller without types may give nothing at all; `defined` says what is wrong with it.
+    const known = this.#contracts.get(contract?.type)
+    if (known !== undefined && known === contract) return known
     const added = defined(contract)
     if (known === undefined) {
       this.#contracts.set(added.type, added)
