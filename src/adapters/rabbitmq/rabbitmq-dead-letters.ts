@@ -11,7 +11,7 @@ import { ATTEMPTS_HEADER, copyOptionsOf, messageOf, REDRIVEN_HEADER, textOf } fr
 import { DEAD_HEADERS } from './rabbitmq-mover.ts'
 import type { RabbitNames } from './rabbitmq-names.ts'
 import type { RabbitPublisher } from './rabbitmq-publisher.ts'
-import { onSpareChannel, replyCodeOf } from './rabbitmq-topology.ts'
+import { replyCodeOf } from './rabbitmq-topology.ts'
 
 /** The largest prefetch that AMQP can express; with 0 RabbitMQ takes a default of its own for quorum queues. */
 const PREFETCH_MAX = 65_535
@@ -129,9 +129,10 @@ export class RabbitDeadLetters implements DeadLetterPlane {
     const { consumeLink, names } = this.#settings
     await this.#lock()
     try {
-      await onSpareChannel(consumeLink, (channel) => this.#scanQueue(channel, visit))
+      // As long as it takes: every step has its own limit.
+      await consumeLink.onSpareChannel((channel) => this.#scanQueue(channel, visit), Infinity)
     } finally {
-      await onSpareChannel(consumeLink, (channel) => channel.deleteQueue(names.deadLock)).catch(() => undefined)
+      await consumeLink.onSpareChannel((channel) => channel.deleteQueue(names.deadLock)).catch(() => undefined)
     }
   }
 
@@ -140,7 +141,7 @@ export class RabbitDeadLetters implements DeadLetterPlane {
     const endMs = host.clock.monotonicMs() + LOCK_WAIT_MAX_MS
     for (;;) {
       try {
-        await onSpareChannel(consumeLink, (channel) => channel.assertQueue(names.deadLock, { exclusive: true, durable: false }))
+        await consumeLink.onSpareChannel((channel) => channel.assertQueue(names.deadLock, { exclusive: true, durable: false }))
         return
       } catch (error) {
         if (replyCodeOf(error) !== RESOURCE_LOCKED) throw error

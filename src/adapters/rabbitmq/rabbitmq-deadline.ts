@@ -20,3 +20,21 @@ export function answered<T>(clock: Clock, command: Promise<T>, timeoutMs: number
     )
   })
 }
+
+/**
+ * Closes a channel or connection and resolves when it is closed, however that came about: the promise of amqplib's own
+ * `close` stays pending where the link dies in the middle of it. Never rejects.
+ */
+export async function closed(clock: Clock, open: Closable, timeoutMs: number): Promise<void> {
+  const ended = new Promise<void>((resolve) => {
+    open.on('close', () => resolve())
+    open.close().then(resolve, () => resolve())
+  })
+  await answered(clock, ended, timeoutMs, 'closing').catch(() => undefined)
+}
+
+/** What channels and connections have in common. */
+export interface Closable {
+  on(event: 'close', listener: (payload: unknown) => void): unknown
+  close(): Promise<void>
+}

@@ -9,7 +9,7 @@ import { ATTEMPTS_HEADER, countOf, DELAY_LEFT_HEADER, deliveriesBefore, messageO
 import type { Moved, RabbitMover } from './rabbitmq-mover.ts'
 import type { RabbitPublisher } from './rabbitmq-publisher.ts'
 import { RabbitStation, type StationSettings } from './rabbitmq-station.ts'
-import { onSpareChannel, type RabbitTopology } from './rabbitmq-topology.ts'
+import type { RabbitTopology } from './rabbitmq-topology.ts'
 
 /** What the subscriptions of one transport share. */
 export interface GroupSettings extends StationSettings {
@@ -122,6 +122,8 @@ export class RabbitGroup implements TransportSubscription {
     const { topology } = this.#settings
     const queues: string[] = []
     await topology.declareOrder(channel, kind, group, 'none')
+    // Long before the first retry: a queue declared a moment before the broker is killed can come back dead.
+    if (!isSuspects) await topology.declareDelays(channel)
     for (const type of types) {
       const queue = await topology.declareGroup(channel, kind, group, type)
       const consumed = isSuspects ? topology.names.suspects(queue) : queue
@@ -135,7 +137,7 @@ export class RabbitGroup implements TransportSubscription {
     const { kind, group } = this.#subscription
     const { mover, topology, publishLink } = this.#settings
     const repair = (): Promise<void> =>
-      onSpareChannel(publishLink, async (channel) => {
+      publishLink.onSpareChannel(async (channel) => {
         await topology.declareBase(channel)
         await topology.declareGroup(channel, kind, group, type)
       })

@@ -6,10 +6,12 @@ import { lanes } from '../../bus/protocol/lanes.ts'
 import type { RabbitChannel } from './rabbitmq-client.ts'
 import type { GroupSettings } from './rabbitmq-group.ts'
 import { RabbitLane } from './rabbitmq-lane.ts'
+import { copyOptionsOf, messageOf } from './rabbitmq-message.ts'
+import { patternOf, routingKeyOf } from './rabbitmq-names.ts'
 import { connectionLost, problemText } from './rabbitmq-problem.ts'
 import { LANES } from './rabbitmq-queues.ts'
 import { RabbitStation, type StationWork } from './rabbitmq-station.ts'
-import { onSpareChannel, replyCodeOf } from './rabbitmq-topology.ts'
+import { replyCodeOf } from './rabbitmq-topology.ts'
 
 /** Mean time between two looks at who owns what; each one is drawn between half and one and a half of it. */
 const BALANCE_MS = 700
@@ -62,11 +64,38 @@ export class RabbitLaneGroup implements TransportSubscription, StationWork {
     const { topology } = this.#settings
     await topology.declareOrder(channel, kind, group, 'key')
     this.#queues = await topology.declareLanes(channel, kind, group, types)
+    if (kind === 'command') await this.#takeEarly(group)
     await channel.consume(topology.names.members(kind, group), (message) => {
       if (message === null) this.#station.restart('the broker ended the membership')
     }, { noAck: true })
     this.#channel = channel
     this.#arm(0)
+  }
+
+  /**
+   * Commands sent before their handler first ran are in the queue that the sender declared: moves them into the lanes, in
+   * order, and lets no more go there. One instance does it, the others wait.
+   */
+  async #takeEarly(type: string): Promise<void> {
+    const { consumeLink, topology, publisher } = this.#settings
+    const { names } = topology
+    const queue = names.group('command', type, type)
+    if (!(await consumeLink.onSpareChannel((channel) => topology.exists(channel, queue)))) return
+    if (!(await this.#lock(queue))) throw connectionLost('another instance moves the commands that came early')
+    try {
+      await consumeLink.onSpareChannel(async (channel) => {
+        await channel.unbindQueue(queue, names.commands, patternOf(type))
+        for (let raw = await channel.get(queue); raw !== false; raw = await channel.get(queue)) {
+          const message = messageOf(raw)
+          const { id } = message
+          const options = copyOptionsOf(raw, {})
+          await publisher.send({ exchange: names.commands, routingKey: routingKeyOf(message), content: raw.content, options, type, id, signal: undefined, repair: undefined })
+          channel.ack(raw)
+        }
+      }, Infinity)
+    } finally {
+      await this.#unlock(names.lock(queue))
+    }
   }
 
   lost(problem: string): void {
@@ -176,7 +205,7 @@ export class RabbitLaneGroup implements TransportSubscription, StationWork {
       commandTimeoutMs,
       lanes: this.#lanes,
       repair: () =>
-        onSpareChannel(publishLink, async (channel) => {
+        publishLink.onSpareChannel(async (channel) => {
           await topology.declareBase(channel)
           await topology.declareLanes(channel, kind, group, types)
         }),
@@ -212,7 +241,7 @@ export class RabbitLaneGroup implements TransportSubscription, StationWork {
   async #lock(queue: string): Promise<boolean> {
     const { consumeLink, topology } = this.#settings
     try {
-      await onSpareChannel(consumeLink, (channel) => channel.assertQueue(topology.names.lock(queue), { exclusive: true, durable: false }))
+      await consumeLink.onSpareChannel((channel) => channel.assertQueue(topology.names.lock(queue), { exclusive: true, durable: false }))
       return true
     } catch (error) {
       if (replyCodeOf(error) === RESOURCE_LOCKED) return false
@@ -221,7 +250,7 @@ export class RabbitLaneGroup implements TransportSubscription, StationWork {
   }
 
   async #unlock(lock: string): Promise<void> {
-    await onSpareChannel(this.#settings.consumeLink, (channel) => channel.deleteQueue(lock)).catch(() => undefined)
+    await this.#settings.consumeLink.onSpareChannel((channel) => channel.deleteQueue(lock)).catch(() => undefined)
   }
 
   /** The lock can fall before the broker has taken the previous owner's messages back: waits for that. */
@@ -232,7 +261,7 @@ export class RabbitLaneGroup implements TransportSubscription, StationWork {
       return hold.consumerCount === 0 && live.consumerCount === 0
     }
     const endMs = host.clock.monotonicMs() + VACATE_MAX_MS
-    await onSpareChannel(consumeLink, async (channel) => {
+    await consumeLink.onSpareChannel(async (channel) => {
       while (!(await isVacant(channel))) {
         if (host.clock.monotonicMs() >= endMs) throw connectionLost('the previous owner of the lane still consumes it')
         await sleep(host.clock, VACATE_POLL_MS)

@@ -4,7 +4,7 @@ import { encodeDeadLetterRecord } from '../../bus/protocol/dead-letter-record.ts
 import { readHoldEntry, writeHoldEntry } from '../../bus/protocol/hold-entry.ts'
 import type { FollowerEntry, HeadEntry, Lane, LaneBacking, Lanes } from '../../bus/protocol/lane-port.ts'
 import type { RabbitChannel, RabbitConnection, RabbitMessage, RabbitPublishOptions, RabbitTable } from './rabbitmq-client.ts'
-import { answered } from './rabbitmq-deadline.ts'
+import { answered, closed } from './rabbitmq-deadline.ts'
 import type { RabbitHealth } from './rabbitmq-health.ts'
 import { RabbitIntake } from './rabbitmq-intake.ts'
 import { contentOf, copyOptionsOf, messageOf, publishOptionsOf, textOf } from './rabbitmq-message.ts'
@@ -317,12 +317,7 @@ export class RabbitLane implements LaneBacking {
   }
 
   async #closed(channel: RabbitChannel | undefined): Promise<void> {
-    if (channel === undefined) return
-    try {
-      await answered(this.#plan.host.clock, channel.close(), this.#plan.commandTimeoutMs, 'closing a channel')
-    } catch {
-      // It was closed already, or its link is dead.
-    }
+    if (channel !== undefined) await closed(this.#plan.host.clock, channel, this.#plan.commandTimeoutMs)
   }
 }
 

@@ -129,6 +129,8 @@ export class RabbitLight implements LightPlane {
 
   async close(): Promise<void> {
     await Promise.all([...this.#stations, this.#inStation, this.#outStation].map((station) => station.close()))
+    // It would go by itself, later: no instance with this id comes again.
+    await this.#settings.consumeLink.onSpareChannel((channel) => channel.deleteQueue(this.address)).catch(() => undefined)
   }
 
   onReply(sink: (token: string, reply: LightReply) => void): void {

@@ -3,11 +3,11 @@ import { backoffMs, type Backoff } from '../../core/backoff.ts'
 import type { Timer } from '../../core/clock.ts'
 import { TrunklineError } from '../../core/errors.ts'
 import { RECONNECT_DELAY_MAX_MS, RECONNECT_INITIAL_MS } from '../../core/limits.ts'
-import { answered } from './rabbitmq-deadline.ts'
-import type { RabbitConnection } from './rabbitmq-client.ts'
+import { answered, closed } from './rabbitmq-deadline.ts'
+import type { RabbitChannel, RabbitConnection } from './rabbitmq-client.ts'
 import type { RabbitHealth } from './rabbitmq-health.ts'
 import type { RabbitDialer } from './rabbitmq-options.ts'
-import { problemText } from './rabbitmq-problem.ts'
+import { connectionLost, problemText } from './rabbitmq-problem.ts'
 
 /** Waits between tries to get a connection or a channel back. */
 export const RECONNECT: Backoff = { initialMs: RECONNECT_INITIAL_MS, factor: 2, maxMs: RECONNECT_DELAY_MAX_MS }
@@ -66,6 +66,26 @@ export class RabbitLink {
 
   remove(tenant: LinkTenant): void {
     this.#tenants.delete(tenant)
+  }
+
+  /**
+   * Does something on a channel of its own, so that a refusal disturbs nobody else.
+   *
+   * @param timeoutMs default: as long as one command may take.
+   * @throws `bus.connection_lost` while the link is down, and when the work takes longer than that.
+   */
+  async onSpareChannel<T>(work: (channel: RabbitChannel) => Promise<T>, timeoutMs: number = this.#commandTimeoutMs): Promise<T> {
+    const connection = this.#connection
+    if (connection === undefined) throw connectionLost(`there is no connection for ${this.role}`)
+    const { clock } = this.#host
+    const channel = await answered(clock, connection.createChannel(), this.#commandTimeoutMs, 'opening a channel')
+    // R-22: the rejection of `work` tells the same.
+    channel.on('error', () => undefined)
+    try {
+      return await answered(clock, work(channel), timeoutMs, 'a command')
+    } finally {
+      await closed(clock, channel, this.#commandTimeoutMs)
+    }
   }
 
   /** Closes the connection where this adapter opened it. Never rejects. */
@@ -134,11 +154,6 @@ export class RabbitLink {
   }
 
   async #discard(connection: RabbitConnection): Promise<void> {
-    if (!this.#dialer.isOwner) return
-    try {
-      await answered(this.#host.clock, connection.close(), this.#commandTimeoutMs, 'closing a connection')
-    } catch {
-      // It was closed already.
-    }
+    if (this.#dialer.isOwner) await closed(this.#host.clock, connection, this.#commandTimeoutMs)
   }
 }

@@ -3,7 +3,7 @@ import { backoffMs } from '../../core/backoff.ts'
 import type { Timer } from '../../core/clock.ts'
 import { isTrunklineError } from '../../core/errors.ts'
 import type { RabbitChannel, RabbitConnection } from './rabbitmq-client.ts'
-import { answered } from './rabbitmq-deadline.ts'
+import { answered, closed } from './rabbitmq-deadline.ts'
 import type { RabbitHealth } from './rabbitmq-health.ts'
 import { RECONNECT, type LinkTenant, type RabbitLink } from './rabbitmq-link.ts'
 import { connectionLost, problemText } from './rabbitmq-problem.ts'
@@ -169,12 +169,8 @@ export class RabbitStation implements LinkTenant {
     this.#work.lost(problem, isRefusal)
   }
 
-  async #discard(channel: RabbitChannel): Promise<void> {
-    try {
-      await answered(this.#settings.host.clock, channel.close(), this.#settings.commandTimeoutMs, 'closing a channel')
-    } catch {
-      // It was closed already, or its link is dead.
-    }
+  #discard(channel: RabbitChannel): Promise<void> {
+    return closed(this.#settings.host.clock, channel, this.#settings.commandTimeoutMs)
   }
 }
 

@@ -1,8 +1,6 @@
 import { TrunklineError, errorText } from '../../core/errors.ts'
-import type { RabbitChannel, RabbitConnection, RabbitQueueState, RabbitTable } from './rabbitmq-client.ts'
+import type { RabbitChannel, RabbitQueueState, RabbitTable } from './rabbitmq-client.ts'
 import { declareDelays, duePattern } from './rabbitmq-delay.ts'
-import type { RabbitLink } from './rabbitmq-link.ts'
-import { connectionLost } from './rabbitmq-problem.ts'
 import { patternOf, type RabbitNames } from './rabbitmq-names.ts'
 import { COMMAND, LANES, LIGHT, QUORUM, UNROUTED_MESSAGES_MAX } from './rabbitmq-queues.ts'
 
@@ -70,6 +68,22 @@ export class RabbitTopology {
     return queues
   }
 
+  /** True where the group has lanes. Where it has none, the channel is closed by the broker. */
+  hasLanes(channel: RabbitChannel, kind: Kind, group: string): Promise<boolean> {
+    return this.exists(channel, this.names.lane(kind, group, 0))
+  }
+
+  /** True where the queue exists. Where it does not, the channel is closed by the broker. */
+  async exists(channel: RabbitChannel, queue: string): Promise<boolean> {
+    try {
+      await channel.checkQueue(queue)
+      return true
+    } catch (error) {
+      if (replyCodeOf(error) === NOT_FOUND) return false
+      throw error
+    }
+  }
+
   /**
    * Notes whether a group is ordered, so that it cannot be used both ways: its messages would go to two places.
    *
@@ -106,8 +120,9 @@ export class RabbitTopology {
   }
 }
 
-/** AMQP reply codes that a repetition does not change. */
+/** AMQP reply codes. */
 const ACCESS_REFUSED = 403
+const NOT_FOUND = 404
 const PRECONDITION_FAILED = 406
 
 /** The AMQP reply code of an error of amqplib's, or undefined. */
@@ -120,22 +135,4 @@ function declareError(name: string, error: unknown): unknown {
   if (code !== ACCESS_REFUSED && code !== PRECONDITION_FAILED) return error
   const advice = code === PRECONDITION_FAILED ? 'it exists with other settings; drain and delete it, or use another namespace or group' : 'the user lacks the permission'
   return new TrunklineError('bus.subscription_conflict', { subscription: name, problem: `${advice}: ${errorText(error).slice(0, 300)}` }, { cause: error })
-}
-
-/**
- * Does something on a channel of its own, so that a refusal disturbs nobody else.
- *
- * @throws `bus.connection_lost` while the link is down.
- */
-export async function onSpareChannel<T>(link: RabbitLink, work: (channel: RabbitChannel) => Promise<T>): Promise<T> {
-  const connection: RabbitConnection | undefined = link.connection
-  if (connection === undefined) throw connectionLost(`there is no connection for ${link.role}`)
-  const channel = await connection.createChannel()
-  // R-22: the rejection of `work` tells the same.
-  channel.on('error', () => undefined)
-  try {
-    return await work(channel)
-  } finally {
-    await channel.close().catch(() => undefined)
-  }
 }

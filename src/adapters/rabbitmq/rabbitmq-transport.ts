@@ -15,7 +15,7 @@ import { RabbitNames, routingKeyOf } from './rabbitmq-names.ts'
 import { dialerOf, namespaceOf, type RabbitDialer, type RabbitmqOptions } from './rabbitmq-options.ts'
 import { RabbitPublisher, type Parcel } from './rabbitmq-publisher.ts'
 import { RabbitStation } from './rabbitmq-station.ts'
-import { onSpareChannel, RabbitTopology } from './rabbitmq-topology.ts'
+import { RabbitTopology } from './rabbitmq-topology.ts'
 
 /** What RabbitMQ can do. Dead letters are found by reading all before them; a queue has no past to replay. */
 export const rabbitmqCapabilities: TransportCapabilities = {
@@ -80,11 +80,11 @@ class RabbitTransport implements Transport {
   }
 
   get deadLetters(): DeadLetterPlane | undefined {
-    return this.#open.deadLetters
+    return this.#running?.deadLetters
   }
 
   get light(): LightPlane | undefined {
-    return this.#open.light
+    return this.#running?.light
   }
 
   get #open(): Running {
@@ -127,9 +127,7 @@ class RabbitTransport implements Transport {
     if (subscription.from === 'beginning') {
       throw new TrunklineError('bus.unsupported', { adapter: this.name, capability: 'canReplay', needed: `${subscription.group} from the beginning` })
     }
-    const { groups, publishLink } = this.#open
-    // With the first group: a queue declared only a moment before the broker is killed can come back dead.
-    await onSpareChannel(publishLink, (channel) => groups.topology.declareDelays(channel))
+    const { groups } = this.#open
     const group = subscription.order === 'key' ? new RabbitLaneGroup(subscription, sink, groups) : new RabbitGroup(subscription, sink, groups)
     await group.open()
     return group
@@ -154,7 +152,11 @@ class RabbitTransport implements Transport {
     const publishLink = new RabbitLink('publishing', this.#dialer, host, health, commandTimeoutMs)
     const consumeLink = new RabbitLink('consuming', this.#dialer, host, health, commandTimeoutMs)
     const topology = new RabbitTopology(names)
-    const publisher = new RabbitPublisher(host.clock, (channel) => topology.declareBase(channel))
+    const publisher = new RabbitPublisher(host.clock, async (channel) => {
+      // Another broker may have taken over, or an operator may have cleaned up.
+      this.#commandQueues.clear()
+      await topology.declareBase(channel)
+    })
     const station = { host, health, commandTimeoutMs }
     const mover = new RabbitMover(publisher, names, host)
     return {
@@ -169,7 +171,7 @@ class RabbitTransport implements Transport {
     }
   }
 
-  /** Once per type: a command is kept, even where nobody handles it yet. Messages of one type stay in order behind it. */
+  /** Once per type and link: a command is kept, even where nobody handles it yet. Messages of one type stay in order behind it. */
   #ensureCommand(type: string): Promise<void> {
     const known = this.#commandQueues.get(type)
     if (known === true) return Promise.resolve()
@@ -189,12 +191,14 @@ class RabbitTransport implements Transport {
 
   async #declareCommand(type: string): Promise<void> {
     const { publishLink, groups } = this.#open
-    await onSpareChannel(publishLink, (channel) => groups.topology.declareGroup(channel, 'command', type, type))
+    // An ordered group has lanes instead; a missing queue closes the channel that asks for it.
+    const hasLanes = await publishLink.onSpareChannel((channel) => groups.topology.hasLanes(channel, 'command', type))
+    if (!hasLanes) await publishLink.onSpareChannel((channel) => groups.topology.declareGroup(channel, 'command', type, type))
   }
 
   /** Events are only returned where somebody deleted the queue behind the alternate exchange. */
   readonly #repairEvents = async (): Promise<void> => {
     const { publishLink, groups } = this.#open
-    await onSpareChannel(publishLink, (channel) => groups.topology.declareBase(channel))
+    await publishLink.onSpareChannel((channel) => groups.topology.declareBase(channel))
   }
 }

@@ -209,4 +209,24 @@ describe('an ordered group', () => {
     for (let n = 0; n < 3; n++) await publish(open.transport, undefined, `${n}`)
     expect((await inbox.at(2)).message.key).toBeUndefined()
   })
+
+  test('takes commands that were sent before its first start, in order, and all that are sent later', async () => {
+    const where = options()
+    await using sender = await openTransport(where)
+    const send = async (n: number): Promise<void> => {
+      await sender.transport.publish({ kind: 'command', message: wire('stock.reserve', { key: 'k', body: Buffer.from(`"${n}"`) }) }, undefined)
+    }
+    for (let n = 0; n < 10; n++) await send(n)
+    await using handler = await openTransport(where)
+    const seen: string[] = []
+    await inboxOf(handler.transport, groupOf('stock.reserve', ['stock.reserve'], { kind: 'command', order: 'key' }), (delivery) => {
+      seen.push(textOf(delivery))
+      return delivery.ack()
+    })
+    for (let n = 10; n < 20; n++) await send(n)
+    await using late = await openTransport(where)
+    await late.transport.publish({ kind: 'command', message: wire('stock.reserve', { key: 'k', body: Buffer.from('"20"') }) }, undefined)
+    await until(() => seen.length === 21)
+    expect(seen).toEqual(Array.from({ length: 21 }, (_, n) => `${n}`))
+  })
 })
