@@ -18,12 +18,15 @@ export type CsvRecord =
   | { readonly kind: 'fields'; readonly line: number; readonly lastLine: number; readonly text: string; readonly fields: readonly string[] }
   | { readonly kind: 'broken'; readonly line: number; readonly lastLine: number; readonly text: string; readonly problem: string }
 
-/** Splits one record; undefined where a quoted field is not closed. A quote inside an unquoted field is a plain character. */
-export function fieldsOf(text: string): readonly string[] | undefined {
+/**
+ * Splits one record; undefined where a quoted field is not closed. A quote inside an unquoted field is a plain
+ * character, and so is what stands between a closing quote and the comma, unless `isStrict` refuses that.
+ */
+export function fieldsOf(text: string, isStrict = false): readonly string[] | undefined {
   const fields: string[] = []
   let at = 0
   for (;;) {
-    const field = text[at] === '"' ? quotedField(text, at) : plainField(text, at)
+    const field = text[at] === '"' ? quotedField(text, at, isStrict) : plainField(text, at)
     if (field === undefined) return undefined
     fields.push(field.value)
     if (field.end >= text.length) return fields
@@ -37,7 +40,7 @@ function plainField(text: string, start: number): { readonly value: string; read
   return { value: text.slice(start, end), end }
 }
 
-function quotedField(text: string, start: number): { readonly value: string; readonly end: number } | undefined {
+function quotedField(text: string, start: number, isStrict: boolean): { readonly value: string; readonly end: number } | undefined {
   let value = ''
   let at = start + 1
   for (;;) {
@@ -45,9 +48,8 @@ function quotedField(text: string, start: number): { readonly value: string; rea
     if (quote === -1) return undefined
     value += text.slice(at, quote)
     if (text[quote + 1] !== '"') {
-      // What stands between the closing quote and the comma belongs to a careless writer's field.
       const rest = plainField(text, quote + 1)
-      return { value: value + rest.value, end: rest.end }
+      return isStrict && rest.value !== '' ? undefined : { value: value + rest.value, end: rest.end }
     }
     value += '"'
     at = quote + 2
@@ -82,9 +84,9 @@ async function recordFrom(first: Line, lines: LookAhead, columns: number): Promi
     if (line === undefined || line.problem !== undefined) break
     text += `\n${line.text}`
     lastLine = line.number
-    fields = fieldsOf(text)
+    // A stray quote could swallow good lines up to their next quote: only a record that is exact in all else spans lines.
+    fields = fieldsOf(text, true)
   }
-  // A stray quote can swallow lines up to the next stray quote; the number of fields tells that from a line break that was meant.
   const isWhole = fields !== undefined && (lastLine === first.number || fields.length === columns)
   if (fields === undefined || !isWhole) return broken(first, 'a quoted field is not closed')
   lines.drop(lastLine - first.number)

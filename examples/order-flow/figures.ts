@@ -54,7 +54,7 @@ export function readProgress(dir: string): Progress {
 export function isReady(dir: string, service: ServiceName, instance: number): boolean {
   const file = new ReadOnlyFile(dir, service)
   try {
-    return file.fact(`ready-${instance}`) === 1
+    return file.fact(`ready-${instance}`) !== undefined
   } finally {
     file.close()
   }

@@ -58,7 +58,7 @@ export async function openService(name: ServiceName, setup: ServiceSetup, tables
 export async function startService(bus: Bus, file: ServiceFile, setup: ServiceSetup): Promise<RunningService> {
   await bus.start()
   // From now on the groups exist, whatever happens to this process.
-  await file.setFact(`ready-${setup.instance}`, 1)
+  await file.setFact(`ready-${setup.instance}`, process.pid)
   return {
     async stop() {
       await bus.stop()

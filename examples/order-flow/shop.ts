@@ -54,8 +54,10 @@ async function publishFile(bus: Bus, file: ServiceFile, setup: ServiceSetup, sig
   if (file.fact('finished') === 1) return
   const perSecond = setup.invoicesPerSecond
   const window = perSecond === undefined ? WINDOW : Math.min(WINDOW, Math.max(1, Math.floor(perSecond / 4)))
+  const fromLine = file.fact('next-line') ?? 1
+  await file.setFact('began-at-line', fromLine)
   let items: FileItem[] = []
-  for await (const item of fileItems(() => createReadStream(input), file.fact('next-line') ?? 1)) {
+  for await (const item of fileItems(() => createReadStream(input), fromLine)) {
     items.push(item)
     if (items.length < window) continue
     await publishItems(bus, file, setup.run, items)

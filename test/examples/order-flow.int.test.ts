@@ -1,0 +1,171 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { ensureFreshDist } from '../../scripts/fresh-dist.mjs'
+import { natsServer } from '../servers/nats-server.ts'
+import { until } from '../servers/until.ts'
+import { DemoRun, demo, demoJson, figuresOf, isRunning, totalsOf } from './demo-run.ts'
+
+const DEMO_MS_MAX = 180_000
+const BROKERS = ['sqlite', 'nats', 'rabbitmq'] as const
+const TRANSPORTS = ['memory', ...BROKERS] as const
+const sharedFile = join(import.meta.dirname, '..', '..', '..', 'shared', 'data', 'online-retail-2010-12.csv')
+const SHARED_SUMMARY = 'invoices 512, cancellations 43, gross 184248.33, cancelled -3580.58, deadLetters 0'
+
+beforeAll(async () => {
+  expect(await ensureFreshDist()).toBe(true)
+})
+
+describe('generated invoices', () => {
+  test.each(TRANSPORTS)('come to their independent totals on %s', { timeout: DEMO_MS_MAX }, async (transport) => {
+    const result = await demoJson(['--transport', transport, '--invoices', '150', '--seed', '7'])
+    const expected = totalsOf(7, 150)
+    expect(result).toMatchObject({ ...expected, deadLetters: 0, transport, kills: 0, isComplete: true })
+    // Both keys of money are text, so that nobody reads them as floating point.
+    expect([typeof result.gross, typeof result.cancelled, typeof result.seconds]).toEqual(['string', 'string', 'number'])
+    expect(result.answer?.entries).toBeGreaterThanOrEqual(150)
+  })
+
+  test.each(BROKERS)('come to the same totals on %s while services are killed', { timeout: DEMO_MS_MAX }, async (transport) => {
+    const result = await demoJson(['--transport', transport, '--invoices', '250', '--seed', '3', '--chaos'])
+    expect(figuresOf(result)).toEqual(totalsOf(3, 250))
+    expect(result).toMatchObject({ deadLetters: 0, isComplete: true })
+    expect(result.kills).toBeGreaterThanOrEqual(2)
+  })
+
+  test('are shared by several instances of every service', { timeout: DEMO_MS_MAX }, async () => {
+    expect(figuresOf(await demoJson(['--invoices', '100', '--seed', '5', '--services', '2']))).toEqual(totalsOf(5, 100))
+  })
+
+  test.each(['stock', 'billing', 'reporting'])('come to something else without %s', { timeout: DEMO_MS_MAX }, async (service) => {
+    const result = await demoJson(['--invoices', '30', '--without', service, '--stall-seconds', '2'], 1)
+    expect(figuresOf(result)).not.toEqual(totalsOf(1, 30))
+    expect(result.isComplete).toBe(false)
+    expect(result.problem).toContain('nothing has moved for 2 s')
+  })
+})
+
+// The file of real invoices is no part of the repository. Where it is absent, the generated ones above are the test.
+if (existsSync(sharedFile)) {
+  test.each(TRANSPORTS)('the real invoices come to the known figures on %s', { timeout: DEMO_MS_MAX }, async (transport) => {
+    const end = await demo('--transport', transport, '--input', sharedFile)
+    expect(end.stdout.split('\n')[0]).toBe(SHARED_SUMMARY)
+    expect(end.code).toBe(0)
+    expect(end.stdout).toContain('billing, asked over request/reply: balance 180667.75')
+  })
+
+  test('the real invoices come to the known figures while services are killed', { timeout: DEMO_MS_MAX }, async () => {
+    const end = await demo('--input', sharedFile, '--chaos')
+    expect(end.stdout.split('\n')[0]).toBe(SHARED_SUMMARY)
+    expect(end.stdout).toMatch(/kills [1-9]/)
+  })
+} else {
+  process.stderr.write('the file of real invoices is not here: the demo is tested with generated ones alone\n')
+}
+
+describe('broken lines', () => {
+  function brokenFile(): { readonly path: string; readonly dir: string } {
+    const dir = mkdtempSync(join(tmpdir(), 'trunkline-broken-'))
+    const path = join(dir, 'invoices.csv')
+    const good = (no: string, quantity: number): string => `${no},85123A,LANTERN,${quantity},2010-12-01T08:26:00Z,2.55,17850,United Kingdom`
+    const bad = ['536365,85123A,LANTERN,six,2010-12-01T08:26:00Z,2.55,17850,United Kingdom', 'not a line', '536366,X,"never closed,1,2010-12-01T08:26:00Z,1,,UK']
+    const lines = ['invoice_no,stock_code,description,quantity,invoice_date,unit_price,customer_id,country', good('536365', 6), ...bad, good('536365', 1), good('C536366', -1)]
+    writeFileSync(path, `${lines.join('\n')}\n`)
+    return { path, dir }
+  }
+
+  test.each(TRANSPORTS)('each become a dead letter with its reason on %s, and the good ones count', { timeout: DEMO_MS_MAX }, async (transport) => {
+    const { path, dir } = brokenFile()
+    const result = await demoJson(['--transport', transport, '--input', path])
+    rmSync(dir, { recursive: true })
+    expect(result).toMatchObject({ invoices: 2, cancellations: 1, gross: '17.85', cancelled: '-2.55', deadLetters: 3, isComplete: true })
+    expect(result.deadLetterList.map(({ reason }) => reason).toSorted()).toEqual([
+      'line 3: quantity "six" is not a whole number', 'line 4: the line has 1 fields, not 8', 'line 5: a quoted field is not closed',
+    ])
+  })
+})
+
+describe('processes', () => {
+  test('a killed shop goes on at its recorded line', { timeout: DEMO_MS_MAX }, async () => {
+    await using run = new DemoRun(['--invoices', '120', '--seed', '9', '--rate', '40', '--json'])
+    await until(() => run.published >= 20, { deadlineMs: 60_000, what: 'the shop publishing' })
+    const pid = run.fact('shop', 'ready-1') ?? 0
+    process.kill(pid, 'SIGKILL')
+    await until(() => (run.fact('shop', 'began-at-line') ?? 0) > 1, { deadlineMs: 60_000, what: 'the shop going on in the middle' })
+    const { code, stdout } = await run.end
+    expect(code).toBe(0)
+    expect(figuresOf(JSON.parse(stdout))).toEqual(totalsOf(9, 120))
+  })
+
+  test.each(['SIGINT', 'SIGTERM'] as const)('%s ends everything and leaves nothing behind', { timeout: DEMO_MS_MAX }, async (signal) => {
+    await using run = new DemoRun(['--transport', 'nats', '--rate', '20'])
+    await until(() => run.published >= 5, { deadlineMs: 60_000, what: 'the shop publishing' })
+    const pids = ['shop', 'stock', 'billing', 'reporting'].map((service) => run.fact(service, 'ready-1') ?? 0)
+    const url = readFileSync(join(run.dir ?? '', 'nats.conf'), 'utf8')
+    run.child.kill(signal)
+    expect(await run.end).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining(`broken off by ${signal}`) })
+    expect(pids.filter((pid) => pid === 0 || isRunning(pid))).toEqual([])
+    expect(run.leftBehind).toEqual([])
+    await expect(fetch(`http://${/127\.0\.0\.1:\d+/.exec(url)?.[0]}`)).rejects.toThrow('fetch failed')
+  })
+
+  test('a demo that is killed itself leaves nothing behind either', { timeout: DEMO_MS_MAX }, async () => {
+    await using run = new DemoRun(['--transport', 'nats', '--rate', '20'])
+    await until(() => run.published >= 5, { deadlineMs: 60_000, what: 'the shop publishing' })
+    const pids = ['shop', 'stock', 'billing', 'reporting'].map((service) => run.fact(service, 'ready-1') ?? 0)
+    run.child.kill('SIGKILL')
+    await until(() => run.leftBehind.length === 0 && !pids.some(isRunning), { deadlineMs: 30_000, what: 'everything being gone' })
+  })
+
+  test('on a broker that runs already, one demo after the other has its own figures', { timeout: DEMO_MS_MAX }, async () => {
+    await using server = await natsServer()
+    await server.start()
+    const args = ['--transport', 'nats', '--url', server.url, '--invoices', '40']
+    for (const seed of [1, 2]) expect(figuresOf(await demoJson([...args, '--seed', `${seed}`]))).toEqual(totalsOf(seed, 40))
+  })
+
+  test('--keep leaves the files of the services, and a second run into the same folder is refused', { timeout: DEMO_MS_MAX }, async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'trunkline-keep-'))
+    await demoJson(['--transport', 'memory', '--invoices', '10', '--keep', dir])
+    expect(['shop.db', 'stock.db', 'billing.db', 'reporting.db'].filter((file) => !existsSync(join(dir, file)))).toEqual([])
+    expect(await demo('--keep', dir)).toMatchObject({ code: 2, stderr: expect.stringContaining('--keep needs a new or empty folder') })
+    rmSync(dir, { recursive: true })
+  })
+})
+
+describe('the command line', () => {
+  test('--help tells every option', async () => {
+    const { code, stdout } = await demo('--help')
+    expect(code).toBe(0)
+    for (const option of ['transport', 'url', 'input', 'seed', 'invoices', 'services', 'chaos', 'rate', 'without', 'keep', 'stall-seconds', 'limit-seconds', 'json', 'help']) {
+      expect(stdout).toContain(`--${option}`)
+    }
+  })
+
+  test('chaos on memory is refused with the reason', async () => {
+    const end = await demo('--chaos', '--transport', 'memory')
+    expect(end).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining('all services are one process, whose death loses the messages') })
+  })
+
+  test.each([
+    [['--transport', 'kafka'], '--transport is one of sqlite, nats, rabbitmq, memory, not "kafka"'],
+    [['--input', 'absent.csv'], '--input is not a file: absent.csv'],
+    [['--services', '0'], '--services is a whole number from 1 to 16, not "0"'],
+    [['--invoices', 'many'], '--invoices is a whole number'],
+    [['--url', 'nats://127.0.0.1:4222'], '--url names a broker, and sqlite has none'],
+    [['--without', 'shop'], '--without is one of stock, billing, reporting'],
+    [['--wrong'], "Unknown option '--wrong'"],
+    [['surplus'], 'surplus'],
+  ])('%j ends with 2 and says why', async (args, reason) => {
+    expect(await demo(...args)).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining(reason) })
+  })
+
+  test('a file with other columns and a broker that is not there end with 1 and the reason', { timeout: DEMO_MS_MAX }, async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'trunkline-columns-'))
+    writeFileSync(join(dir, 'other.csv'), 'a,b\n1,2\n')
+    expect(await demo('--transport', 'memory', '--input', join(dir, 'other.csv'))).toMatchObject({ code: 1, stdout: expect.stringContaining('the first line of the file is not: invoice_no') })
+    rmSync(dir, { recursive: true })
+    expect(await demo('--transport', 'nats', '--url', 'nats://127.0.0.1:1')).toMatchObject({ code: 1, stderr: expect.stringContaining('bus.connection_lost') })
+  })
+})
