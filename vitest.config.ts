@@ -26,6 +26,8 @@ const config: ViteUserConfig = {
         extends: true,
         test: {
           name: 'unit',
+          // No test waits for real time; a machine that is busy with others may still be slow.
+          testTimeout: 30_000,
           include: ['test/**/*.test.ts'],
           exclude: ['test/**/*.int.test.ts'],
           typecheck: { enabled: true, include: ['test/**/*.test-d.ts'], tsconfig: './tsconfig.json', ignoreSourceErrors: true },

@@ -3,12 +3,15 @@ const FREE_ROOMS = ['tidy', 'conformance', 'package', 'servers', 'scripts', 'exa
 
 const SUFFIX = /(?:\.int|\.sim|\.property)?\.test\.ts$|\.test-d\.ts$/
 
+/** A real server's behaviour concerns the whole adapter: `test/adapters/nats/nats-restart.int.test.ts`. */
+const ABOUT_ADAPTER = /^test\/adapters\/([^/]+)\/\1-[a-z0-9-]+\.int\.test\.ts$/
+
 /** Tests that name no source file: `test/bus/lanes.int.test.ts` needs `src/bus/lanes.ts`. */
 export function testNameComplaints(paths: readonly string[]): readonly string[] {
   const all = new Set(paths)
   return paths.filter(isTest).flatMap((path) => {
     const room = path.split('/')[1] ?? ''
-    if (FREE_ROOMS.some((free) => free === room)) return []
+    if (FREE_ROOMS.some((free) => free === room) || ABOUT_ADAPTER.test(path)) return []
     const source = path.replace(/^test\//, 'src/').replace(SUFFIX, '.ts')
     return all.has(source) ? [] : [`${path} names no source file: ${source}`]
   })

@@ -25,7 +25,8 @@ describe('the tests', () => {
 describe('the rules about tests', () => {
   test('see a test about nothing', () => {
     const known = ['src/bus/bus.ts', 'test/bus/bus.test.ts', 'test/bus/bus.int.test.ts', 'test/bus/bus.test-d.ts', 'test/conformance/any.test.ts']
-    expect(testNameComplaints(known)).toEqual([])
+    expect(testNameComplaints([...known, 'test/adapters/nats/nats-restart.int.test.ts'])).toEqual([])
+    expect(testNameComplaints([...known, 'test/adapters/nats/nats-restart.test.ts', 'test/adapters/nats/restart.int.test.ts'])).toHaveLength(2)
     expect(testNameComplaints([...known, 'test/bus/gone.test.ts', 'test/bus/bus-room.ts'])).toEqual([
       'test/bus/gone.test.ts names no source file: src/bus/gone.ts',
     ])
