@@ -60,7 +60,7 @@ const JOBS_MAX = 512
 /** Bytes in one transaction. */
 const JOB_BYTES_MAX = 4_194_304
 /** Waits between tries to get a lock that another process holds. */
-const BUSY_BACKOFF = { initialMs: 10, factor: 1.6, maxMs: 100 } as const
+const BUSY_BACKOFF = { initialMs: 5, factor: 1.4, maxMs: 100 } as const
 /** Waits between tries to use a file that cannot be used. */
 const DOWN_BACKOFF = { initialMs: 100, factor: 2, maxMs: 1_000 } as const
 

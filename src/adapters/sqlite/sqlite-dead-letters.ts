@@ -33,7 +33,9 @@ export class SqliteDeadLetters implements DeadLetterPlane {
   async list(filter: DeadLetterFilter, options: { readonly limit: number; readonly after?: string | undefined }): Promise<DeadLetterPage> {
     const limit = Math.max(1, Math.min(DEAD_LETTER_PAGE_MAX, Math.floor(options.limit)))
     const after = options.after === undefined ? 0 : rowId(options.after)
-    if (after === undefined) throw new TrunklineError('core.option_invalid', { option: 'after', expected: 'what a page gave as next', actual: `${options.after}` })
+    if (after === undefined) {
+      throw new TrunklineError('core.option_invalid', { option: 'after', expected: 'what a page gave as next', actual: `${options.after}` })
+    }
     const group = filter.group ?? null
     const type = filter.type ?? null
     const reason = filter.reason ?? null

@@ -40,8 +40,14 @@ export function storeMessage(
     const laneKey = group.isOrdered && key !== undefined ? key : null
     const isBehind =
       laneKey !== null &&
-      connection.has('SELECT 1 FROM trunkline_delivery INDEXED BY trunkline_delivery_key WHERE group_id = ? AND key = ? LIMIT 1', group.id, laneKey)
-    connection.run('INSERT INTO trunkline_delivery (seq, group_id, state, key) VALUES (?, ?, ?, ?)', seq, group.id, isBehind ? BEHIND : READY, laneKey)
+      connection.has(
+        'SELECT 1 FROM trunkline_delivery INDEXED BY trunkline_delivery_key WHERE group_id = ? AND key = ? LIMIT 1',
+        group.id, laneKey,
+      )
+    connection.run(
+      'INSERT INTO trunkline_delivery (seq, group_id, state, key) VALUES (?, ?, ?, ?)',
+      seq, group.id, isBehind ? BEHIND : READY, laneKey,
+    )
     if (!isBehind) turn.groups.add(group.id)
   }
 }
@@ -123,7 +129,12 @@ export function storeAck(turn: SqliteTurn, place: SqlitePlace, owner: number): v
 }
 
 /** The delivery waits until `dueMs` (0: at once) with `begun` attempts behind it. It stays the first of its key. */
-export function storeWaiting(turn: SqliteTurn, place: SqlitePlace, owner: number, next: { readonly begun: number; readonly dueMs: number; readonly isSuspect: boolean }): void {
+export function storeWaiting(
+  turn: SqliteTurn,
+  place: SqlitePlace,
+  owner: number,
+  next: { readonly begun: number; readonly dueMs: number; readonly isSuspect: boolean },
+): void {
   const changes = turn.connection.run(
     `UPDATE trunkline_delivery SET state = ${READY}, owner = NULL, begun = ?, due_ms = ?, suspect = ? ${OWNED}`,
     next.begun, next.dueMs, next.isSuspect ? 1 : 0, place.seq, place.groupId, owner,
@@ -153,25 +164,35 @@ export function storeDeadLetter(turn: SqliteTurn, place: SqlitePlace, owner: num
  * now on, and this attempt counts; from then on a suspect's count rises only when an attempt is seen to begin.
  */
 export function freeClaims(turn: SqliteTurn, owner: number): void {
-  const groups = turn.connection.rows(`SELECT DISTINCT group_id FROM trunkline_delivery INDEXED BY trunkline_delivery_owner WHERE state = ${CLAIMED} AND owner = ?`, owner)
+  const groups = turn.connection.rows(
+    `SELECT DISTINCT group_id FROM trunkline_delivery INDEXED BY trunkline_delivery_owner WHERE state = ${CLAIMED} AND owner = ?`,
+    owner,
+  )
   if (groups.length === 0) return
   for (const row of groups) turn.groups.add(integer(row, 'group_id'))
   turn.wakesOthers = true
   turn.connection.run(
-    `UPDATE trunkline_delivery SET state = ${READY}, owner = NULL, due_ms = 0, begun = begun + 1 - suspect, suspect = 1 WHERE state = ${CLAIMED} AND owner = ?`,
+    `UPDATE trunkline_delivery SET state = ${READY}, owner = NULL, due_ms = 0, begun = begun + 1 - suspect, suspect = 1
+      WHERE state = ${CLAIMED} AND owner = ?`,
     owner,
   )
 }
 
 /** Brings due times forward after the wall clock went back, so that no retry waits for hours that were lived through already. */
 export function shiftDueTimes(turn: SqliteTurn, nowMs: number, byMs: number): void {
-  turn.connection.run(`UPDATE trunkline_delivery SET due_ms = max(1, due_ms - ?) WHERE state IN (${READY}, ${BEHIND}) AND due_ms > ?`, Math.ceil(byMs), nowMs)
+  turn.connection.run(
+    `UPDATE trunkline_delivery SET due_ms = max(1, due_ms - ?) WHERE state IN (${READY}, ${BEHIND}) AND due_ms > ?`,
+    Math.ceil(byMs), nowMs,
+  )
 }
 
 /** Removes a dead delivery for good. */
 export function removeDead(turn: SqliteTurn, place: SqlitePlace): void {
   const { connection } = turn
-  const row = connection.row(`DELETE FROM trunkline_delivery WHERE seq = ? AND group_id = ? AND state = ${DEAD} RETURNING key`, place.seq, place.groupId)
+  const row = connection.row(
+    `DELETE FROM trunkline_delivery WHERE seq = ? AND group_id = ? AND state = ${DEAD} RETURNING key`,
+    place.seq, place.groupId,
+  )
   forgetMessage(connection, place.seq)
   promote(turn, place.groupId, row === undefined ? undefined : textOrNull(row, 'key'))
 }
@@ -179,7 +200,8 @@ export function removeDead(turn: SqliteTurn, place: SqlitePlace): void {
 /** Lets a dead delivery begin anew. In an ordered group it is still the first of its key. */
 export function reviveDead(turn: SqliteTurn, place: SqlitePlace): void {
   turn.connection.run(
-    `UPDATE trunkline_delivery SET state = ${READY}, due_ms = 0, begun = 0, suspect = 0, redriven = 1 WHERE seq = ? AND group_id = ? AND state = ${DEAD}`,
+    `UPDATE trunkline_delivery SET state = ${READY}, due_ms = 0, begun = 0, suspect = 0, redriven = 1
+      WHERE seq = ? AND group_id = ? AND state = ${DEAD}`,
     place.seq, place.groupId,
   )
   turn.groups.add(place.groupId)

@@ -63,10 +63,11 @@ export class SqliteDelivery implements Delivery {
   }
 
   release(): Promise<void> {
-    return this.#settle((turn) => storeWaiting(turn, this.#claim, this.#owner, { begun: this.attempt - 1, dueMs: 0, isSuspect: this.isSuspect }))
+    const next = { begun: this.attempt - 1, dueMs: 0, isSuspect: this.isSuspect }
+    return this.#settle((turn) => storeWaiting(turn, this.#claim, this.#owner, next))
   }
 
-  /** Ends the delivery for this instance and gives the work that hands it to others, as a suspect whose attempt counts as in `freeClaims`. */
+  /** Ends the delivery here and gives the work that hands it to others: as a suspect whose attempt counts, as in `freeClaims`. */
   abandon(): (turn: SqliteTurn) => void {
     this.#isSettled = true
     const begun = this.#hasBegun || !this.isSuspect ? this.attempt : this.attempt - 1
@@ -94,10 +95,13 @@ export class SqliteDelivery implements Delivery {
   /** An outcome that cannot be written at all must not keep the row claimed for ever. */
   #handBack(thrown: unknown): void {
     const { host, queue } = this.#backing
-    host.logger.error({ id: this.message.id, type: this.message.type, problem: errorText(thrown) }, 'an outcome could not be written; the delivery comes again')
+    host.logger.error(
+      { id: this.message.id, type: this.message.type, problem: errorText(thrown) },
+      'an outcome could not be written; the delivery comes again',
+    )
     const dueMs = host.clock.nowMs() + UNWRITABLE_DELAY_MS
-    const begun = this.attempt
-    queue.add(new OutcomeJob((turn) => storeWaiting(turn, this.#claim, this.#owner, { begun, dueMs, isSuspect: true }), () => {}, () => {}))
+    const next = { begun: this.attempt, dueMs, isSuspect: true }
+    queue.add(new OutcomeJob((turn) => storeWaiting(turn, this.#claim, this.#owner, next), () => {}, () => {}))
   }
 }
 

@@ -32,7 +32,10 @@ export function builtinDriver(): SqliteDriver {
   const sqlite: { readonly Database?: SqliteDriver; readonly DatabaseSync: SqliteDriver } | undefined =
     process.getBuiltinModule('node:sqlite')
   if (sqlite === undefined) {
-    throw new TrunklineError('core.peer_missing', { package: 'node:sqlite', install: 'Node 22.13 or newer, or give `driver: Database` of better-sqlite3' })
+    throw new TrunklineError('core.peer_missing', {
+      package: 'node:sqlite',
+      install: 'a Node with SQLite, or better-sqlite3 and give its class as `driver`',
+    })
   }
   // Newer versions of Node rename the class and keep the old name as an alias.
   return sqlite.Database ?? sqlite.DatabaseSync

@@ -75,9 +75,14 @@ export class SqliteInstances {
   /** Enters the instance under a new id: what it had claimed under the old one is no longer its own. */
   #register(connection: SqliteConnection): number {
     const { place, pid, started } = this.#self
-    const id = connection.insert('INSERT INTO trunkline_instance (address, place, pid, started) VALUES (?, ?, ?, ?)', this.address, place, pid, started)
+    const id = connection.insert(
+      'INSERT INTO trunkline_instance (address, place, pid, started) VALUES (?, ?, ?, ?)',
+      this.address, place, pid, started,
+    )
     for (const group of this.groups) connection.run('INSERT OR IGNORE INTO trunkline_member VALUES (?, ?)', group, this.address)
-    for (const { type, kind } of this.listens.values()) connection.run('INSERT OR IGNORE INTO trunkline_listener VALUES (?, ?, ?)', type, kind, this.address)
+    for (const { type, kind } of this.listens.values()) {
+      connection.run('INSERT OR IGNORE INTO trunkline_listener VALUES (?, ?, ?)', type, kind, this.address)
+    }
     return id
   }
 

@@ -68,7 +68,8 @@ export class SqliteLight implements LightPlane {
   async broadcast(message: WireMessage): Promise<void> {
     const attributes = attributesText(message)
     await this.#call('broadcast', (turn) => {
-      for (const address of listenersOf(turn.connection, message.type, 'broadcast')) store(turn, address, 'broadcast', null, attributes, message.body)
+      const addresses = listenersOf(turn.connection, message.type, 'broadcast')
+      for (const address of addresses) store(turn, { address, kind: 'broadcast', replyTo: null, attributes, body: message.body })
     })
   }
 
@@ -80,7 +81,7 @@ export class SqliteLight implements LightPlane {
       const addresses = listenersOf(turn.connection, message.type, 'request')
       const address = addresses[Math.floor(draw * addresses.length)]
       if (address === undefined) storeNoResponder(turn, replyTo)
-      else store(turn, address, 'request', replyTo, attributes, message.body)
+      else store(turn, { address, kind: 'request', replyTo, attributes, body: message.body })
     })
   }
 
@@ -89,7 +90,8 @@ export class SqliteLight implements LightPlane {
     const { address } = splitReplyTo(replyTo)
     await this.#call('reply', (turn) => {
       // Whoever asked may be gone; a row for nobody would stay for ever.
-      if (turn.connection.has('SELECT 1 FROM trunkline_instance WHERE address = ?', address)) store(turn, address, 'reply', replyTo, attributes, message.body)
+      if (!turn.connection.has('SELECT 1 FROM trunkline_instance WHERE address = ?', address)) return
+      store(turn, { address, kind: 'reply', replyTo, attributes, body: message.body })
     })
   }
 
@@ -107,7 +109,9 @@ export class SqliteLight implements LightPlane {
     for (const type of listener.types) instances.listens.set(`${listener.kind} ${type}`, { type, kind: listener.kind })
     try {
       await this.#call('listen', (turn) => {
-        for (const type of listener.types) turn.connection.run('INSERT OR IGNORE INTO trunkline_listener VALUES (?, ?, ?)', type, listener.kind, instances.address)
+        for (const type of listener.types) {
+          turn.connection.run('INSERT OR IGNORE INTO trunkline_listener VALUES (?, ?, ?)', type, listener.kind, instances.address)
+        }
       })
     } catch (thrown) {
       await this.#unlisten(listener)
@@ -120,12 +124,15 @@ export class SqliteLight implements LightPlane {
     this.#listeners.delete(listener)
     const backing = this.#backing
     if (backing === undefined) return
-    const unheard = listener.types.filter((type) => ![...this.#listeners].some((other) => other.kind === listener.kind && other.types.includes(type)))
+    const unheard = listener.types.filter((type) => this.#sinks(listener.kind, type).length === 0)
     for (const type of unheard) backing.instances.listens.delete(`${listener.kind} ${type}`)
     try {
       await backing.queue.call((turn) => {
         for (const type of unheard) {
-          turn.connection.run('DELETE FROM trunkline_listener WHERE type = ? AND kind = ? AND address = ?', type, listener.kind, backing.instances.address)
+          turn.connection.run(
+            'DELETE FROM trunkline_listener WHERE type = ? AND kind = ? AND address = ?',
+            type, listener.kind, backing.instances.address,
+          )
         }
       })
     } catch {
@@ -193,8 +200,8 @@ export class SqliteLight implements LightPlane {
     }
     const message = messageFrom(text(row, 'attributes'), bytes(row, 'body'), `sqlite-light-${integer(row, 'id')}`)
     if (kind === 'reply') this.#onReply(token, { kind: 'reply', message })
-    else if (kind === 'broadcast') for (const sink of this.#sinks('broadcast', message.type)) this.#guarded(() => sink({ message, replyTo: undefined }))
-    else this.#ask(message, replyTo)
+    else if (kind === 'request') this.#ask(message, replyTo)
+    else for (const sink of this.#sinks('broadcast', message.type)) this.#guarded(() => sink({ message, replyTo: undefined }))
   }
 
   #ask(message: WireMessage, replyTo: string | undefined): void {
@@ -226,8 +233,20 @@ class SqliteLightSubscription implements LightSubscription {
   }
 }
 
-function store(turn: SqliteTurn, address: string, kind: string, replyTo: string | null, attributes: string, body: Uint8Array): void {
-  turn.connection.run('INSERT INTO trunkline_light (address, kind, reply_to, attributes, body) VALUES (?, ?, ?, ?, ?)', address, kind, replyTo, attributes, body)
+/** One row for an inbox. */
+interface LightRow {
+  readonly address: string
+  readonly kind: 'broadcast' | 'request' | 'reply'
+  readonly replyTo: string | null
+  readonly attributes: string
+  readonly body: Uint8Array
+}
+
+function store(turn: SqliteTurn, row: LightRow): void {
+  turn.connection.run(
+    'INSERT INTO trunkline_light (address, kind, reply_to, attributes, body) VALUES (?, ?, ?, ?, ?)',
+    row.address, row.kind, row.replyTo, row.attributes, row.body,
+  )
   turn.wakesOthers = true
   turn.wakesInbox = true
 }

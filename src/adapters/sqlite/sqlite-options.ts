@@ -19,7 +19,10 @@ interface SqliteCommonOptions {
    * that has ended is noticed at the next poll, long before.
    */
   readonly leaseMs?: number
-  /** Time between two looks at the file where no wake-up came, in milliseconds. Default 300, at least 250: an idle instance wakes at most 4 times a second. */
+  /**
+   * Time between two looks at the file where no wake-up came, in milliseconds. Default 300, at least 250: an
+   * idle instance wakes at most 4 times a second.
+   */
   readonly pollMs?: number
   /** Watch a file beside the database for wake-ups by other processes. Default true; without it, they are found by polling. */
   readonly watch?: boolean

@@ -80,7 +80,8 @@ class PublishJob implements SqliteJob {
   fail(failure: SqliteFailure, thrown: unknown): void {
     this.#signal?.removeEventListener('abort', this.#cancel)
     const { type, id } = this.#outbound.message
-    this.#reject(failure === 'refused' ? new TrunklineError('bus.publish_refused', { type, id, problem: errorText(thrown) }, { cause: thrown }) : lost(failure, thrown))
+    if (failure === 'refused') this.#reject(new TrunklineError('bus.publish_refused', { type, id, problem: errorText(thrown) }, { cause: thrown }))
+    else this.#reject(lost(failure, thrown))
   }
 
   readonly #cancel = (): void => {

@@ -61,7 +61,8 @@ export class SqliteSession {
     this.#intake = new SqliteIntake(this.#instances, planes.light, connections.consuming)
     this.#publishing = this.#queue('publishing', connections.publishing, undefined)
     this.#consuming = this.#queue('consuming', connections.consuming, this.#intake)
-    this.#wake = connections.wakeFile === undefined || !settings.isWatching ? undefined : new SqliteWake(connections.wakeFile, this.#onTouched, this.#onWatchLost)
+    const { wakeFile } = connections
+    this.#wake = wakeFile === undefined || !settings.isWatching ? undefined : new SqliteWake(wakeFile, this.#onTouched, this.#onWatchLost)
     this.#checkpointAtMs = host.clock.monotonicMs() + CHECKPOINT_EVERY_MS
     this.#wallAheadMs = host.clock.nowMs() - host.clock.monotonicMs()
   }
@@ -96,7 +97,8 @@ export class SqliteSession {
 
   async subscribe(subscription: Subscription, sink: DeliverySink): Promise<TransportSubscription> {
     if (subscription.kind === 'event' && subscription.from === 'beginning') {
-      throw new TrunklineError('bus.unsupported', { adapter: 'sqlite', capability: 'canReplay', needed: `from: "beginning" of group ${subscription.group}` })
+      const needed = `from: "beginning" of group ${subscription.group}`
+      throw new TrunklineError('bus.unsupported', { adapter: 'sqlite', capability: 'canReplay', needed })
     }
     const { address } = this.#instances
     const groupId = await this.#publishing.call((turn) => joinGroup(turn, subscription, address))

@@ -1,4 +1,7 @@
-import type { DeadLetterPlane, DeliverySink, LightPlane, Outbound, PublishSignal, Subscription, Transport, TransportCapabilities, TransportHost, TransportSubscription } from '../../bus/port.ts'
+import type {
+  DeadLetterPlane, DeliverySink, LightPlane, Outbound, PublishSignal, Subscription, Transport, TransportCapabilities,
+  TransportHost, TransportSubscription,
+} from '../../bus/port.ts'
 import { TrunklineError } from '../../core/errors.ts'
 import { SqliteDeadLetters } from './sqlite-dead-letters.ts'
 import { SqliteLight } from './sqlite-light.ts'
