@@ -51,7 +51,10 @@ export function decodeDeadLetterRecord(text: string | undefined): DeadLetterReco
 }
 
 function asciiJson(value: object): string {
-  return JSON.stringify(value).replaceAll(/[^\u0020-\u007e]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  const text = JSON.stringify(value)
+  // Escaping only lengthens, and is slow for a text that does not fit anyway.
+  if (!fits(text)) return text
+  return text.replaceAll(/[^\u0020-\u007e]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
 function fits(text: string): boolean {
