@@ -1,6 +1,7 @@
 import { checkedName } from '../../contract/names.ts'
 import { TrunklineError } from '../../core/errors.ts'
 import { loadAmqplib, type RabbitAddress, type RabbitConnect, type RabbitConnection, type RabbitSocketOptions } from './rabbitmq-client.ts'
+import { joinWrites } from './rabbitmq-socket.ts'
 
 /** Certificates for `amqps:`. The server's certificate is always checked, against `ca` where it is given. */
 export interface RabbitmqTls {
@@ -121,7 +122,9 @@ class ServerDialer implements RabbitDialer {
     this.#connect ??= await loadAmqplib()
     const address = this.#addresses[this.#turn++ % this.#addresses.length]
     if (address === undefined) throw invalid('urls', 'at least one URL', 'an empty list')
-    return await this.#connect(address, this.#socketOptions(address))
+    const connection = await this.#connect(address, this.#socketOptions(address))
+    joinWrites(connection)
+    return connection
   }
 
   #socketOptions(address: RabbitAddress): RabbitSocketOptions {
