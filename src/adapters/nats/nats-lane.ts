@@ -2,6 +2,7 @@ import { encodeDeadLetterRecord } from '../../bus/protocol/dead-letter-record.ts
 import type { FollowerEntry, HeadEntry, HoldPlace, Lane, LaneBacking, Lanes } from '../../bus/protocol/lane-port.ts'
 import type { DeadLetterRecord } from '../../bus/port.ts'
 import { escapeHeader } from '../../contract/wire.ts'
+import { sleep } from '../../core/clock.ts'
 import type { WireMessage } from '../../core/envelope.ts'
 import { errorText, TrunklineError } from '../../core/errors.ts'
 import type { FeedParts } from './nats-feed.ts'
@@ -17,6 +18,8 @@ import type { ConsumerPlan } from './nats-topology.ts'
 
 const ACK = Buffer.from('+ACK')
 const WORKING = Buffer.from('+WPI')
+/** Wait between two tries to take an entry out of the hold list. */
+const REMOVE_AGAIN_MS = 250
 
 /** One lane of an ordered group, as long as this process owns it. */
 export interface LanePlan {
@@ -266,6 +269,7 @@ export class NatsLane implements LaneBacking, PullTarget, Beating {
       } catch (error) {
         // While the link is down there is nothing to wait for but the loss of the lane.
         if (!this.#parts.link.isUp) throw error
+        await sleep(this.#parts.host.clock, REMOVE_AGAIN_MS, this.#ended.signal)
       }
     }
   }

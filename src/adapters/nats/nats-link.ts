@@ -150,7 +150,10 @@ export class NatsLink {
   /** Closes the connection if `isOwned`; else only stops listening. */
   async close(isOwned: boolean): Promise<void> {
     this.#isStopping = true
+    // From now on every use fails at once, and nobody may take that for a link on which trying again helps.
+    this.#isUp = false
     this.#listeners.clear()
+    for (const settle of this.#answers.values()) settle(undefined)
     if (isOwned) await this.#connection.close()
   }
 

@@ -208,11 +208,10 @@ export class NatsPublisher implements LinkListener {
       pending.reject(refused(pending.store, errorText(error['description']), numberIn(error, 'err_code')))
       return
     }
+    // N-21: what does not come from the stream, somebody else's answer on our subject, proves nothing; the ack still comes.
+    if (ack['stream'] !== pending.store.stream || numberIn(ack, 'seq') === 0) return
     this.#pending.delete(number)
-    // N-21: someone else answered on our subject. Whether the stream has it is unknown, and so not "stored".
-    if (ack['stream'] === pending.store.stream && numberIn(ack, 'seq') > 0) {
-      pending.resolve({ seq: numberIn(ack, 'seq'), isDuplicate: ack['duplicate'] === true })
-    } else pending.reject(refused(pending.store, 'the answer did not come from the stream'))
+    pending.resolve({ seq: numberIn(ack, 'seq'), isDuplicate: ack['duplicate'] === true })
   }
 
   #resendLater(): void {
