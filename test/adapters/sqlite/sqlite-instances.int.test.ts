@@ -57,8 +57,10 @@ test('an instance that was put out while it lives works on under a new id', asyn
 
 test('a jump of the wall clock takes no lease from the living', async () => {
   const host = new JumpingHost()
-  const watching = await place.transport(short, host)
-  const holding = await place.transport(short)
+  // Heartbeats are far apart, so that none comes in time to excuse the silence that a jump would make.
+  const rare = { leaseMs: 60_000, pollMs: 250 } as const
+  const watching = await place.transport(rare, host)
+  const holding = await place.transport(rare)
   const inbox = new Inbox()
   await holding.subscribe(group(), inbox.sink)
   await publish(holding, event())

@@ -1,3 +1,4 @@
+import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { Inbox, Workplace, event, group, publish } from './sqlite-rig.ts'
 
@@ -15,6 +16,27 @@ test('processes that start at once on a new file all succeed', async () => {
   expect(place.count('SELECT count(*) FROM trunkline_group')).toBe(1)
   expect(place.count('SELECT count(*) FROM trunkline_schema')).toBe(1)
   expect(place.count('SELECT count(*) FROM trunkline_instance')).toBe(0)
+})
+
+/** Its disk fails in the middle of the first migration. */
+class FailingDatabase extends DatabaseSync {
+  static failures = 1
+
+  override exec(sql: string): void {
+    const half = sql.indexOf('CREATE TABLE trunkline_route')
+    if (half < 0 || FailingDatabase.failures-- === 0) {
+      super.exec(sql)
+      return
+    }
+    super.exec(sql.slice(0, half))
+    throw Object.assign(new Error('disk I/O error'), { code: 'ERR_SQLITE_ERROR', errcode: 10 })
+  }
+}
+
+test('a migration that ends half way leaves the file as it was', async () => {
+  await place.transport({ driver: FailingDatabase, openTimeoutMs: 3_000 })
+  expect(FailingDatabase.failures).toBeLessThanOrEqual(0)
+  expect(place.count('SELECT version FROM trunkline_schema')).toBe(1)
 })
 
 test('lives beside the tables of others and leaves user_version alone', async () => {
