@@ -124,7 +124,7 @@ class RabbitTransport implements Transport {
   }
 
   async subscribe(subscription: Subscription, sink: DeliverySink): Promise<TransportSubscription> {
-    if (subscription.from === 'beginning') {
+    if (subscription.kind === 'event' && subscription.from === 'beginning') {
       throw new TrunklineError('bus.unsupported', { adapter: this.name, capability: 'canReplay', needed: `${subscription.group} from the beginning` })
     }
     const { groups } = this.#open
