@@ -2,7 +2,7 @@ import type { DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetterPlane, Del
 import { type Clock, systemClock } from '../../core/clock.ts'
 import type { WireMessage } from '../../core/envelope.ts'
 import { TrunklineError } from '../../core/errors.ts'
-import { MemoryGroup, MemoryMember } from './memory-group.ts'
+import { MemoryGroup, MemoryMember, groupAddress } from './memory-group.ts'
 
 /** What `memoryBroker` takes. */
 export interface MemoryBrokerOptions {
@@ -79,12 +79,13 @@ export class MemoryBroker implements DeadLetterPlane {
   }
 
   #group(name: string, kind: 'event' | 'command', types: readonly string[]): MemoryGroup {
-    let group = this.#groups.get(name)
+    const address = groupAddress(kind, name)
+    let group = this.#groups.get(address)
     if (group === undefined) {
       group = new MemoryGroup(name, kind, this.#time, () => {
         this.#stored--
       })
-      this.#groups.set(name, group)
+      this.#groups.set(address, group)
     }
     for (const type of types) {
       const interested = this.#byType.get(type)
@@ -153,14 +154,15 @@ export class MemoryBroker implements DeadLetterPlane {
   }
 
   list(filter: DeadLetterFilter, options: { readonly limit: number; readonly after?: string | undefined }): Promise<DeadLetterPage> {
-    const from = options.after === undefined ? 0 : Number(options.after)
-    const items = this.#letters().filter((letter) => matches(letter, filter)).slice(from)
-    const page = items.slice(0, options.limit)
-    return Promise.resolve({ items: page, next: items.length > page.length ? `${from + page.length}` : undefined })
+    const { after, limit } = options
+    // From a letter on and not from a count, so that what is redriven between two pages makes the next one skip nothing.
+    const items = this.#letters().filter((letter) => matches(letter, filter) && (after === undefined || byAge(letter.id, after) > 0))
+    const page = items.slice(0, limit)
+    return Promise.resolve({ items: page, next: items.length > page.length ? page.at(-1)?.id : undefined })
   }
 
   #letters(): DeadLetter[] {
-    return [...this.#groups.values()].flatMap((group) => group.deadLetters()).toSorted((left, right) => sequenceOf(left.id) - sequenceOf(right.id))
+    return [...this.#groups.values()].flatMap((group) => group.deadLetters()).toSorted((left, right) => byAge(left.id, right.id))
   }
 
   read(id: string): Promise<DeadLetter | undefined> {
@@ -182,6 +184,11 @@ export class MemoryBroker implements DeadLetterPlane {
 
 function sequenceOf(id: string): number {
   return Number(id.slice(id.lastIndexOf(':') + 1))
+}
+
+/** Oldest first; the letters of one event in several groups by the groups' addresses. */
+function byAge(left: string, right: string): number {
+  return sequenceOf(left) - sequenceOf(right) || (left < right ? -1 : left > right ? 1 : 0)
 }
 
 function matches(letter: DeadLetter, filter: DeadLetterFilter): boolean {

@@ -42,6 +42,8 @@ export class MemoryMember {
 export class MemoryGroup {
   readonly name: string
   readonly kind: 'event' | 'command'
+  /** Unique among all groups: a command's type can be the name of an event group. */
+  readonly address: string
   readonly types: Set<string> = new Set()
   readonly #clock: Clock
   /** Changes the broker's count of stored messages. */
@@ -58,6 +60,7 @@ export class MemoryGroup {
   constructor(name: string, kind: 'event' | 'command', clock: Clock, settled: () => void) {
     this.name = name
     this.kind = kind
+    this.address = groupAddress(kind, name)
     this.#clock = clock
     this.#settled = settled
   }
@@ -196,7 +199,7 @@ export class MemoryGroup {
     const { key } = item.message
     const unknown: DeadLetterRecord = { reason: '', errors: [], attempts: item.begun, handler: '', service: '', instance: '', at: instantText(0) }
     return {
-      id: `${this.name}:${item.sequence}`,
+      id: `${this.address}:${item.sequence}`,
       group: this.name,
       kind: this.kind,
       message: item.message,
@@ -224,11 +227,11 @@ export class MemoryGroup {
     this.finish(item)
     return true
   }
+}
 
-  /** Stops the timers of what is delayed; the broker is being dropped. */
-  close(): void {
-    for (const line of [this.#ready, ...this.#lines.values()]) for (const item of line) item.timer?.cancel()
-  }
+/** Address of a group; names have no colon. */
+export function groupAddress(kind: 'event' | 'command', name: string): string {
+  return `${kind}:${name}`
 }
 
 /** A message handed to one member until it is settled; later settles do nothing. */
