@@ -3,6 +3,7 @@ import type { ContractTypes, DefinedContract } from '../contract/contract.ts'
 import { instantMs } from '../core/clock.ts'
 import type { WireMessage } from '../core/envelope.ts'
 import { TrunklineError, isTrunklineError } from '../core/errors.ts'
+import { HOPS_MAX } from '../core/limits.ts'
 import { DECLARED_OUTCOME, failureOf } from './calls.ts'
 import { type ContextSource, LazyContext } from './context.ts'
 import { type AnswerOutcome, type HandlerEntry, type RunnerHost, isThenable } from './delivery-runner.ts'
@@ -31,8 +32,12 @@ export function answerMessage(envelopes: Envelopes, contract: DefinedContract<st
     }
   }
   const { error } = outcome
-  if (isTrunklineError(error, 'contract.declared_error') && contract.declaresError(error.details.name)) {
-    return make(encodeBody(contract.type, error.details.data), `${DECLARED_OUTCOME}${error.details.name}`)
+  if (isTrunklineError(error, 'contract.declared_error') && error.details.type === contract.type && contract.declaresError(error.details.name)) {
+    try {
+      return make(encodeBody(contract.type, error.details.data), `${DECLARED_OUTCOME}${error.details.name}`)
+    } catch (unencodable) {
+      return make(encodeBody(contract.type, failureOf(unencodable)), 'failed')
+    }
   }
   return make(encodeBody(contract.type, failureOf(error)), 'failed')
 }
@@ -138,6 +143,7 @@ export class LightRunner {
   #handle(wire: WireMessage, entry: HandlerEntry | undefined, deadlineAtMs: number | undefined): unknown {
     if (wire.defect !== undefined) throw new TrunklineError('contract.message_foreign', { problem: wire.defect })
     if (entry === undefined) throw new TrunklineError('bus.type_unhandled', { type: wire.type.slice(0, 200), group: '' })
+    if (wire.hops > HOPS_MAX) throw new TrunklineError('bus.hops_exceeded', { type: wire.type, hops: `${wire.hops}`, hopsMax: HOPS_MAX })
     const data = entry.contract.decode(wire.version, wire.body, this.#host.bodyBytesMax)
     const scope = scopeOf(wire)
     const message = messageOf(wire, data, scope)

@@ -110,11 +110,16 @@ export class Calls {
       const call = new PendingCall(contract, token, { ...limits, nowMs: this.#host.clock.monotonicMs() }, { resolve, reject, forget: this.#forget })
       this.#pending.set(token, call)
       this.#sweep.add(call)
-      send(token).catch((error: unknown) => {
+      const failed = (error: unknown): void => {
         if (this.#pending.get(token) !== call) return
         this.#forget(call)
         call.reject(error)
-      })
+      }
+      try {
+        send(token).catch(failed)
+      } catch (error) {
+        failed(error)
+      }
     })
   }
 
@@ -149,7 +154,7 @@ export class Calls {
   #read(contract: DefinedContract<string, ContractTypes>, message: WireMessage): unknown {
     if (message.defect !== undefined) throw new TrunklineError('contract.message_foreign', { problem: message.defect })
     const { outcome } = message
-    if (outcome === undefined) return contract.decodeReply(message.body, this.#host.bodyBytesMax)
+    if (outcome === undefined || outcome === 'ok') return contract.decodeReply(message.body, this.#host.bodyBytesMax)
     const data = decodeBody(contract.type, message.body, this.#host.bodyBytesMax)
     const name = outcome.startsWith(DECLARED_OUTCOME) ? outcome.slice(DECLARED_OUTCOME.length) : undefined
     if (name !== undefined && contract.declaresError(name)) throw contract.error(name, data)
