@@ -1,7 +1,7 @@
 import type { AnyCommand, AnyQuery, Contract, ContractTypes, DataInput, DefinedContract, EventContract, ReplyOutput } from '../contract/contract.ts'
 import { checkedName } from '../contract/names.ts'
 import { type Clock, systemClock } from '../core/clock.ts'
-import { TrunklineError } from '../core/errors.ts'
+import { TrunklineError, errorText } from '../core/errors.ts'
 import { ASK_TIMEOUT_MS, BODY_BYTES_MAX, DRAIN_TIMEOUT_MS, HANDLER_TIMEOUT_MS, IN_FLIGHT_LIMIT, PUBLISH_TIMEOUT_MS } from '../core/limits.ts'
 import { type Logger, silentLogger } from '../core/logger.ts'
 import { type Random, systemRandom } from '../core/random.ts'
@@ -19,7 +19,7 @@ import type {
   AnswerOptions, AskOptions, BatchGroupOptions, BroadcastOptions, BusDefaults, BusOptions, CallHandler, EventBatchHandler, EventHandler, GroupOptions,
   HandleOptions, PublishOptions,
 } from './options.ts'
-import type { LightPlane, LightSubscription, Transport, TransportHost, TransportSubscription } from './port.ts'
+import type { BusExtension, LightPlane, LightSubscription, Transport, TransportHost, TransportSubscription } from './port.ts'
 import { codeOf, inRange, wholeInRange } from './retry-policy.ts'
 import { ContractRegistry } from './registry.ts'
 import { RuntimeTransport } from './runtime-transport.ts'
@@ -87,11 +87,13 @@ export class Bus implements AsyncDisposable {
   readonly #transport: RuntimeTransport
   readonly #lightTransport: RuntimeTransport
   readonly #middleware: Middleware[] = []
+  /** By kind and group: the group `sales.reserve` of service `sales` and the command `sales.reserve` are two. */
   readonly #plans = new Map<string, SubscriptionPlan>()
   readonly #lightPlans: LightPlan[] = []
   readonly #observers = new Set<(event: BusEvent) => void>()
-  readonly #halted = new Map<string, string>()
+  readonly #halted = new Map<DeliveryRunner, string>()
   readonly #running: Running[] = []
+  readonly #started: BusExtension[] = []
   readonly #lightRunning: { readonly runner: LightRunner; readonly subscription: LightSubscription }[] = []
   #publishChain: ((step: PublishStep) => Promise<void>) | undefined
   #host: RunnerHost | undefined
@@ -202,8 +204,9 @@ export class Bus implements AsyncDisposable {
   }
 
   #plan(plan: SubscriptionPlan): void {
-    const known = this.#plans.get(plan.group)
-    if (known === undefined) this.#plans.set(plan.group, plan)
+    const name = `${plan.kind} ${plan.group}`
+    const known = this.#plans.get(name)
+    if (known === undefined) this.#plans.set(name, plan)
     else known.join(plan)
   }
 
@@ -240,11 +243,17 @@ export class Bus implements AsyncDisposable {
     try {
       this.#checkCapabilities()
       await this.#open()
-      for (const extension of this.#options.extensions ?? []) await extension.start?.()
+      for (const extension of this.#options.extensions ?? []) {
+        // Before it starts: one that fails half-way has something to stop, too.
+        this.#started.push(extension)
+        await extension.start?.()
+      }
       for (const plan of this.#plans.values()) await this.#subscribe(plan)
       for (const plan of this.#lightPlans) await this.#subscribeLight(plan)
     } catch (error) {
-      await this.#close().catch(() => {})
+      await this.#stopExtensions()
+      this.#calls.close()
+      await this.#close()
       this.#enter('stopped')
       throw error
     }
@@ -290,6 +299,8 @@ export class Bus implements AsyncDisposable {
     const runner = plan.runner(this.#runnerHost())
     const subscription = await this.#transport.subscribe(plan.subscription(), runner.take)
     this.#running.push({ plan, runner, subscription })
+    // A delivery can halt it before the adapter has given us something to pause.
+    if (this.#halted.has(runner)) await subscription.pause()
   }
 
   async #subscribeLight(plan: LightPlan): Promise<void> {
@@ -355,6 +366,7 @@ export class Bus implements AsyncDisposable {
       this.#mustRun('broadcast')
       this.#light('canBroadcast', contract.type)
       const known = this.#registry.add(contract)
+      if (known.kind !== 'event') throw wrongKind(known, 'event')
       const message = this.#envelopes.make(known, known.encode(data, this.#bodyBytesMax), options, { deadlineAtMs: options?.deadlineAtMs })
       return this.#publishStep({ contract, plane: 'light', message })
     } catch (error) {
@@ -381,6 +393,7 @@ export class Bus implements AsyncDisposable {
       this.#mustRun('ask')
       const light = this.#light('canRequest', contract.type)
       const known = this.#registry.add(contract)
+      if (known.kind === 'event') throw wrongKind(known, 'query or command')
       const encoded = known.encode(data, this.#bodyBytesMax)
       const nowMs = this.#clock.nowMs()
       const wantedMs = inRange('timeoutMs', options.timeoutMs ?? this.#defaults.askTimeoutMs ?? ASK_TIMEOUT_MS, 1, 86_400_000)
@@ -405,19 +418,19 @@ export class Bus implements AsyncDisposable {
     try {
       this.#mustRun(kind === 'event' ? 'publish' : 'send')
       const known = this.#registry.add(contract)
-      if (known.kind !== kind) throw new TrunklineError('contract.definition_invalid', { type: known.type, problem: `it is a ${known.kind}, not a ${kind}` })
+      if (known.kind !== kind) throw wrongKind(known, kind)
       const encoded = known.encode(data, this.#bodyBytesMax)
       // Only asks hand a deadline on: what was published or sent is to be handled also when the asker has gone.
       const message = this.#envelopes.make(known, encoded, options, options?.deadlineAtMs === undefined ? undefined : { deadlineAtMs: options.deadlineAtMs })
       if (options?.timeoutMs === undefined) return this.#publishStep({ contract, plane: 'durable', message })
-      inRange('timeoutMs', options.timeoutMs, 1, 86_400_000)
-      return this.#within(this.#publishStep({ contract, plane: 'durable', message }), message, options.timeoutMs)
+      const timeoutMs = inRange('timeoutMs', options.timeoutMs, 1, 86_400_000)
+      return this.#within(this.#publishStep({ contract, plane: 'durable', message, timeoutMs }), message, timeoutMs)
     } catch (error) {
       return Promise.reject(error)
     }
   }
 
-  /** A shorter limit than the transport's own for one publish. */
+  /** A limit of its own for one publish, middleware included. */
   #within(stored: Promise<void>, message: { readonly type: string; readonly id: string }, timeoutMs: number): Promise<void> {
     return new Promise((resolve, reject) => {
       const limit = {
@@ -438,7 +451,9 @@ export class Bus implements AsyncDisposable {
     const { contract, message, plane } = step
     if (plane === 'durable') {
       const kind = contract.kind === 'event' ? 'event' : 'command'
-      const stored = this.#transport.publish({ kind, message }, this.#defaults.publishTimeoutMs ?? PUBLISH_TIMEOUT_MS)
+      const { inner } = this.#transport
+      if (!inner.capabilities.canStore) throw new TrunklineError('bus.unsupported', { adapter: inner.name, capability: 'canStore', needed: contract.type })
+      const stored = this.#transport.publish({ kind, message }, step.timeoutMs ?? this.#defaults.publishTimeoutMs ?? PUBLISH_TIMEOUT_MS)
       this.#counters.published++
       return stored ?? STORED
     }
@@ -467,9 +482,9 @@ export class Bus implements AsyncDisposable {
       const link = transport.state
       if (link.state !== 'up') worsen(link.state, `${transport.inner.name} is ${link.state}: ${link.reason}`)
     }
-    for (const [group, reason] of this.#halted) worsen('down', `the subscription ${group} is halted: ${reason}`)
+    for (const [runner, reason] of this.#halted) worsen('down', `the subscription ${runner.options.group} is halted: ${reason}`)
     for (const extension of this.#options.extensions ?? []) {
-      const part = extension.health?.()
+      const part = healthOf(extension)
       if (part !== undefined && part.state !== 'up') worsen(part.state, `${extension.name}: ${part.reasons.join('; ')}`)
     }
     return { state, reasons }
@@ -482,9 +497,8 @@ export class Bus implements AsyncDisposable {
 
   /** Lets a subscription go on that was halted by an error of disposition `stop`. */
   async resume(group: string): Promise<void> {
-    const running = this.#running.find(({ plan }) => plan.group === group || plan.group === `${this.service.name}.${group}`)
-    if (running === undefined || !this.#halted.delete(running.plan.group)) return
-    await running.subscription.resume()
+    const named = this.#running.filter(({ plan }) => plan.group === group || plan.group === `${this.service.name}.${group}`)
+    for (const { runner, subscription } of named) if (this.#halted.delete(runner)) await subscription.resume()
     this.#healthChanged()
   }
 
@@ -518,11 +532,27 @@ export class Bus implements AsyncDisposable {
   }
 
   async #drain(): Promise<void> {
-    for (const extension of this.#options.extensions ?? []) await extension.drain?.()
-    await Promise.all([...this.#running.map(({ subscription }) => subscription.pause()), ...this.#lightRunning.map(({ subscription }) => subscription.close())])
+    for (const extension of this.#started) await this.#stopPart(extension.name, () => extension.drain?.())
+    await Promise.all([
+      ...this.#running.map(({ plan, subscription }) => this.#stopPart(plan.group, () => subscription.pause())),
+      ...this.#lightRunning.map(({ subscription }) => this.#stopPart('light', () => subscription.close())),
+    ])
     await Promise.all([...this.#running.map(({ runner }) => runner.drain()), ...this.#lightRunning.map(({ runner }) => runner.drain())])
-    for (const extension of this.#options.extensions ?? []) await extension.stop?.()
+    await this.#stopExtensions()
     while (this.#transport.pendingCount > 0) await new Promise<void>((resolve) => this.#clock.setTimer(5, resolve))
+  }
+
+  async #stopExtensions(): Promise<void> {
+    for (const extension of this.#started.splice(0)) await this.#stopPart(extension.name, () => extension.stop?.())
+  }
+
+  /** What fails to stop must not keep the others from being stopped. */
+  async #stopPart(part: string, work: () => Promise<unknown> | undefined): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      this.#logger.error({ err: error, part }, 'a part of the bus failed while the bus stops')
+    }
   }
 
   /** True where `work` ended in time. */
@@ -536,7 +566,7 @@ export class Bus implements AsyncDisposable {
   async #close(): Promise<void> {
     this.#isOpen = false
     await Promise.allSettled([...this.#running.map(({ subscription }) => subscription.close()), ...this.#lightRunning.map(({ subscription }) => subscription.close())])
-    await Promise.all(this.#transports().map((transport) => transport.close()))
+    await Promise.all(this.#transports().map((transport) => this.#stopPart(transport.inner.name, () => transport.close())))
     this.#deadlines.close()
   }
 
@@ -549,12 +579,13 @@ export class Bus implements AsyncDisposable {
     return this.#defaults.bodyBytesMax ?? BODY_BYTES_MAX
   }
 
-  readonly #halt = (group: string, error: unknown): void => {
-    const running = this.#running.find(({ plan }) => plan.group === group)
+  readonly #halt = (runner: DeliveryRunner, error: unknown): void => {
+    const { group } = runner.options
+    const running = this.#running.find((one) => one.runner === runner)
     const code = codeOf(error)
     this.#logger.error({ err: error, group }, 'the subscription is halted: no redelivery can succeed until code or configuration changes')
-    if (this.#halted.has(group)) return
-    this.#halted.set(group, code)
+    if (this.#halted.has(runner)) return
+    this.#halted.set(runner, code)
     this.#emit({ kind: 'subscription-halted', group, code })
     this.#healthChanged()
     running?.subscription.pause().catch((cause: unknown) => this.#logger.warn({ err: cause, group }, 'the subscription could not be paused'))
@@ -596,6 +627,19 @@ export class Bus implements AsyncDisposable {
 
   #mustBeIdle(operation: string): void {
     if (this.#state !== 'idle') throw new TrunklineError('bus.not_running', { operation: `${operation} (only before start)`, state: this.#state })
+  }
+}
+
+function wrongKind(contract: Contract, wanted: string): TrunklineError {
+  return new TrunklineError('contract.definition_invalid', { type: contract.type, problem: `it is a ${contract.kind}, not a ${wanted}` })
+}
+
+/** An extension that cannot say how it is, is not well; a link's report must not see its exception. */
+function healthOf(extension: BusExtension): BusHealth | undefined {
+  try {
+    return extension.health?.()
+  } catch (error) {
+    return { state: 'down', reasons: [`its health check threw: ${errorText(error).slice(0, 200)}`] }
   }
 }
 

@@ -51,7 +51,7 @@ export interface RunnerHost {
   /** Answers an asked command; resolves in any case. */
   readonly answer: (wire: WireMessage, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome) => Promise<void>
   /** The subscription cannot go on; the bus pauses it and shows it in its health. */
-  readonly halt: (group: string, error: unknown) => void
+  readonly halt: (runner: DeliveryRunner, error: unknown) => void
 }
 
 /** What an asker gets to know. */
@@ -146,7 +146,7 @@ export class DeliveryRunner {
         continue
       }
       this.#inFlight++
-      const settled = this.#run(delivery)
+      const settled = this.#attempted(delivery)
       if (settled === undefined) this.#ended()
       else settled.then(this.#ended, this.#broke)
     }
@@ -185,6 +185,15 @@ export class DeliveryRunner {
     this.host.logger.error({ err: error, group: this.options.group }, 'a delivery could not be settled; it will come again')
   }
 
+  /** Whatever an adapter throws while it settles, the other deliveries go on. */
+  #attempted(delivery: Delivery): Settled {
+    try {
+      return this.#run(delivery)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
   #run(delivery: Delivery): Settled {
     const prepared = this.#prepare(delivery, delivery.attempt)
     return prepared instanceof Promise ? prepared : this.perform(prepared)
@@ -203,7 +212,7 @@ export class DeliveryRunner {
   async #runSuspect(delivery: Delivery): Promise<void> {
     const { attemptsMax } = this.options.policy
     if (delivery.attempt > attemptsMax) {
-      await this.#giveUp(delivery, this.#exhausted(delivery), delivery.attempt - 1)
+      await this.#giveUp(delivery, this.#exhausted(delivery), delivery.attempt - 1, this.options.entries.get(delivery.message.type))
       return
     }
     const attempt = await delivery.begin()
@@ -327,7 +336,7 @@ export class DeliveryRunner {
       this.host.emit({ kind: 'delivery-retried', group: this.options.group, type: message.type, id: message.id, attempt, delayMs: decision.delayMs, code: codeOf(error) })
       await delivery.retry(decision.delayMs)
     } else if (decision.kind === 'stop') {
-      this.host.halt(this.options.group, error)
+      this.host.halt(this, error)
       await delivery.release()
     } else await this.#giveUp(delivery, error, attempt, entry)
   }

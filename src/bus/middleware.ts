@@ -9,6 +9,8 @@ export interface PublishStep {
   readonly message: WireMessage
   /** What an answer is matched by; only for queries. */
   readonly token?: string
+  /** Milliseconds to be stored in, where the publisher set its own limit. */
+  readonly timeoutMs?: number
 }
 
 /** One message about to be handled. */

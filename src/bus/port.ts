@@ -292,9 +292,9 @@ export interface BusExtension {
   readonly name: string
   /** After the transport is open and before deliveries start. */
   start?(): Promise<void>
-  /** Intake has stopped; publishing still works. */
+  /** The bus begins to stop: the time to say so. Intake stops next; publishing still works. */
   drain?(): Promise<void>
-  /** After handlers have finished and before the transport closes. */
+  /** After handlers have finished and before the transport closes; also after a start that failed. */
   stop?(): Promise<void>
   /** Its part of the bus' health. */
   health?(): { readonly state: 'up' | 'degraded' | 'down'; readonly reasons: readonly string[] }
