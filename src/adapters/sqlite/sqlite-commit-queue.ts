@@ -105,11 +105,15 @@ export class SqliteCommitQueue {
     this.poke()
   }
 
-  /** Runs `work` in a transaction of its own or a shared one. It may run several times before a commit succeeds. */
-  call<T>(work: (turn: SqliteTurn) => T): Promise<T> {
-    const { host, lockWaitMs } = this.#options
+  /**
+   * Runs `work` in a transaction of its own or a shared one. It may run several times before a commit succeeds.
+   *
+   * @param waitMs time after which it fails instead of being tried again. Default: that for locks.
+   */
+  call<T>(work: (turn: SqliteTurn) => T, waitMs: number = this.#options.lockWaitMs): Promise<T> {
+    const giveUpAtMs = this.#options.host.clock.monotonicMs() + waitMs
     return new Promise((resolve, reject) => {
-      this.add(new CallJob(work, host.clock.monotonicMs() + lockWaitMs, resolve, reject))
+      this.add(new CallJob(work, giveUpAtMs, resolve, reject))
     })
   }
 

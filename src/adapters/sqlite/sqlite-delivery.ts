@@ -54,7 +54,7 @@ export class SqliteDelivery implements Delivery {
 
   retry(delayMs: number): Promise<void> {
     // Never 0: a failed delivery goes among the delayed ones, behind those that are due already.
-    const dueMs = this.#backing.host.clock.nowMs() + Math.max(0, Math.ceil(delayMs))
+    const dueMs = Math.ceil(this.#backing.host.clock.nowMs() + Math.max(0, delayMs))
     return this.#settle((turn) => storeWaiting(turn, this.#claim, this.#owner, { begun: this.attempt, dueMs, isSuspect: false }))
   }
 
@@ -99,7 +99,7 @@ export class SqliteDelivery implements Delivery {
       { id: this.message.id, type: this.message.type, problem: errorText(thrown) },
       'an outcome could not be written; the delivery comes again',
     )
-    const dueMs = host.clock.nowMs() + UNWRITABLE_DELAY_MS
+    const dueMs = Math.ceil(host.clock.nowMs() + UNWRITABLE_DELAY_MS)
     const next = { begun: this.attempt, dueMs, isSuspect: true }
     queue.add(new OutcomeJob((turn) => storeWaiting(turn, this.#claim, this.#owner, next), () => {}, () => {}))
   }

@@ -42,6 +42,7 @@ export class SqliteInstances {
   #id = 0
   #pendingId = 0
   #beatAtMs = Number.NEGATIVE_INFINITY
+  #hasBeaten = false
   #watchedAtMs: number | undefined
 
   constructor(host: TransportHost, leaseMs: number) {
@@ -58,7 +59,8 @@ export class SqliteInstances {
   /** Makes sure that the row exists, renews it when that is due, and gives its id, the owner of new claims. */
   ensure(turn: SqliteTurn): number {
     const { connection } = turn
-    if (this.isBeatDue()) {
+    this.#hasBeaten = this.isBeatDue()
+    if (this.#hasBeaten) {
       if (connection.run('UPDATE trunkline_instance SET beat = beat + 1 WHERE id = ?', this.#id) === 1) this.#pendingId = this.#id
       else this.#pendingId = this.#register(connection)
     } else if (connection.has('SELECT 1 FROM trunkline_instance WHERE id = ?', this.#id)) this.#pendingId = this.#id
@@ -68,7 +70,7 @@ export class SqliteInstances {
 
   /** The transaction of the last `ensure` was committed. */
   confirm(): void {
-    if (this.isBeatDue()) this.#beatAtMs = this.#host.clock.monotonicMs()
+    if (this.#hasBeaten) this.#beatAtMs = this.#host.clock.monotonicMs()
     this.#id = this.#pendingId
   }
 
@@ -89,8 +91,10 @@ export class SqliteInstances {
   /** Looks at the others and tells which of them are gone. Call it about every `intervalMs`. */
   watch(connection: SqliteConnection, intervalMs: number): readonly LostInstance[] {
     const nowMs = this.#host.clock.monotonicMs()
-    // A pulse that comes late means that this process did not run; it saw nothing in that time.
-    const elapsedMs = Math.min(nowMs - (this.#watchedAtMs ?? nowMs), 2 * intervalMs)
+    // A pulse that comes late means that this process did not run; it saw nothing in that time. And while it
+    // cannot write a heartbeat itself, neither can the others.
+    const isWriting = nowMs - this.#beatAtMs < this.#leaseMs / BEATS_PER_LEASE + 2 * intervalMs
+    const elapsedMs = isWriting ? Math.min(nowMs - (this.#watchedAtMs ?? nowMs), 2 * intervalMs) : 0
     this.#watchedAtMs = nowMs
     const gone: LostInstance[] = []
     const seen = new Map<number, SeenInstance>()

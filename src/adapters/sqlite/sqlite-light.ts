@@ -176,8 +176,8 @@ export class SqliteLight implements LightPlane {
   handOut(): void {
     const taken = this.#taken
     this.#taken = []
-    if (taken.length === TAKE_MAX) this.#backing?.queue.poke()
-    else this.#isHungry = false
+    this.#isHungry = taken.length === TAKE_MAX
+    if (this.#isHungry) this.#backing?.queue.poke()
     for (const row of taken) this.#guarded(() => this.#dispatch(row))
   }
 

@@ -1,5 +1,5 @@
 import type { DeliverySink, Subscription, TransportHost, TransportSubscription } from '../../bus/port.ts'
-import type { Timer } from '../../core/clock.ts'
+import { type Timer, sleep } from '../../core/clock.ts'
 import { errorText } from '../../core/errors.ts'
 import type { SqliteCommitQueue, SqliteTurn } from './sqlite-commit-queue.ts'
 import type { SqliteConnection } from './sqlite-connection.ts'
@@ -10,6 +10,9 @@ import { leaveGroup } from './sqlite-groups.ts'
 
 /** Deliveries that one subscription claims in one transaction. */
 const CLAIM_MAX = 256
+
+/** Longest time that closing a subscription waits for a locked file. */
+const CLOSE_WAIT_MS = 5_000
 
 /** What a subscription needs of its transport. */
 export interface SubscriptionBacking {
@@ -146,17 +149,18 @@ export class SqliteSubscription implements TransportSubscription {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#timer?.cancel()
-    const { queue, address, onClosed } = this.#backing
+    const { queue, address, host, onClosed } = this.#backing
     const isLast = onClosed(this)
     const abandoned = [...this.#inFlight].map((delivery) => delivery.abandon())
     this.#inFlight.clear()
-    try {
-      await queue.call((turn) => {
-        for (const abandon of abandoned) abandon(turn)
-        if (isLast) leaveGroup(turn.connection, this.groupId, address)
-      })
-    } catch {
-      // The rows stay claimed until the instance leaves or its lease ends; then they go to others.
-    }
+    // It is tried until it is written, or until the instance leaves and frees its claims, however long that
+    // takes; whoever closes waits for a bounded time only.
+    const handedBack = queue.call((turn) => {
+      for (const abandon of abandoned) abandon(turn)
+      if (isLast) leaveGroup(turn.connection, this.groupId, address)
+    }, Number.POSITIVE_INFINITY)
+    const waiting = new AbortController()
+    await Promise.race([handedBack.catch(() => {}), sleep(host.clock, CLOSE_WAIT_MS, waiting.signal)])
+    waiting.abort()
   }
 }

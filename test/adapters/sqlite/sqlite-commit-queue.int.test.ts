@@ -125,6 +125,22 @@ describe('a file locked by another process', () => {
     expect(place.count('SELECT count(*) FROM trunkline_delivery')).toBe(0)
   })
 
+  test('a subscription closed meanwhile hands its deliveries back when the lock is gone', async () => {
+    const transport = await place.transport({ lockWaitMs: 50 })
+    const inbox = new Inbox()
+    const subscription = await transport.subscribe(group(), inbox.sink)
+    await publish(transport, event())
+    await inbox.next()
+    const database = place.database()
+    database.exec('BEGIN IMMEDIATE')
+    const closed = subscription.close()
+    await expect(publish(transport, event())).rejects.toMatchObject({ code: 'bus.connection_lost' })
+    database.exec('ROLLBACK')
+    await closed
+    await until(() => place.count('SELECT count(*) FROM trunkline_delivery WHERE state = 0') === 1)
+    expect(place.count('SELECT count(*) FROM trunkline_member')).toBe(0)
+  })
+
   test('forgets a message whose publisher has given up', async () => {
     const transport = await place.transport()
     await (await transport.subscribe(group(), () => {})).close()

@@ -78,6 +78,26 @@ test('a jump of the wall clock takes no lease from the living', async () => {
   expect(place.count('SELECT min(seq) FROM trunkline_delivery')).toBe(2)
 })
 
+test('a lock that keeps everybody from giving a sign of life takes no lease', async () => {
+  const watching = await place.transport(short)
+  const holding = await place.transport(short)
+  const inbox = new Inbox()
+  await holding.subscribe(group(), inbox.sink)
+  await publish(holding, event())
+  const held = await inbox.next()
+  const ids = (): number => place.count('SELECT sum(id) FROM trunkline_instance')
+  const before = ids()
+  const locker = place.child('lock')
+  await locker.says('ready')
+  locker.tell('3000')
+  await locker.says('unlocked')
+  await publish(watching, event())
+  await inbox.next()
+  expect(ids()).toBe(before)
+  await held.ack()
+  expect(place.count('SELECT min(seq) FROM trunkline_delivery')).toBe(2)
+})
+
 test('a wall clock that goes back does not hold a retry for the hours that come twice', async () => {
   const host = new JumpingHost()
   const transport = await place.transport(short, host)
