@@ -10,6 +10,7 @@ const RECONNECT = { initialMs: RECONNECT_INITIAL_MS, factor: 2, maxMs: RECONNECT
 /** N-03: with two missed answers a dead link is noticed within 30 s. */
 const PING_INTERVAL_MS = 10_000
 const DIAL_TIMEOUT_MS = 5_000
+const CALM_MS = 1_000
 
 /** Waits between reconnects: full jitter, one draw per try however often the client asks. */
 class ReconnectPace {
@@ -25,8 +26,8 @@ class ReconnectPace {
   /** The wait in milliseconds. */
   next(): number {
     const nowMs = this.#host.clock.monotonicMs()
-    // Nothing was drawn for longer than any wait: the link has been up since.
-    if (nowMs - this.#drawnAtMs > 2 * RECONNECT_DELAY_MAX_MS) this.#tries = 0
+    // Nobody has asked for a while: the link has been up since, or the last try took so long that it was no storm.
+    if (nowMs - this.#drawnAtMs > this.#delayMs + CALM_MS) this.#tries = 0
     if (nowMs - this.#drawnAtMs >= this.#delayMs) {
       this.#tries += 1
       this.#delayMs = backoffMs(RECONNECT, this.#tries, this.#host.random)

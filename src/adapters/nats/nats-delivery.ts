@@ -14,6 +14,8 @@ export interface Holding {
   readonly begun: number
   readonly isSuspect: boolean
   readonly isRedriven: boolean
+  /** The count of begun attempts has a record of its own. */
+  readonly hasRecord: boolean
 }
 
 /** One message in hand. The newest reply subject counts: after a redelivery to this process the older one may be stale. */
@@ -27,9 +29,10 @@ export class NatsDelivery implements Delivery {
   reply: string
   /** Beats since the server last heard that the message is being worked on. */
   beats = 0
-  /** An attempt was recorded; the record must go when the message is settled. */
-  hasBegun = false
+  /** An attempt is recorded, by this process or an earlier one; the record must go when the message is settled. */
+  hasRecord: boolean
   readonly #feed: NatsFeed
+  #hasBegun = false
   #isSettled = false
 
   constructor(feed: NatsFeed, holding: Holding, reply: string) {
@@ -40,11 +43,13 @@ export class NatsDelivery implements Delivery {
     this.text = holding.text
     this.streamSeq = holding.streamSeq
     this.reply = reply
+    this.hasRecord = holding.hasRecord
     this.#feed = feed
   }
 
   async begin(): Promise<number> {
-    this.hasBegun = true
+    this.#hasBegun = true
+    this.hasRecord = true
     await this.#feed.recordBegun(this)
     return this.attempt
   }
@@ -64,7 +69,7 @@ export class NatsDelivery implements Delivery {
 
   async release(): Promise<void> {
     // An attempt that was recorded as begun stays spent: whether its handler ran, nobody knows.
-    if (this.#settle()) await this.#feed.retry(this, this.hasBegun ? this.attempt : this.attempt - 1, 0)
+    if (this.#settle()) await this.#feed.retry(this, this.#hasBegun ? this.attempt : this.attempt - 1, 0)
   }
 
   #settle(): boolean {

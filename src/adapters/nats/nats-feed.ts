@@ -45,6 +45,15 @@ export interface FeedPlan {
   readonly onSettled: () => void
 }
 
+/** What is known of a message that is about to be handed out. */
+interface Known {
+  readonly headers: ReadonlyMap<string, string>
+  readonly begun: number
+  readonly isSuspect: boolean
+  readonly isRedriven: boolean
+  readonly hasRecord: boolean
+}
+
 /**
  * Turns what a consumer delivers into deliveries and their outcomes into stored messages and acks.
  *
@@ -119,7 +128,7 @@ export class NatsFeed implements PullTarget, Beating {
     if (streamSeq > this.#lastSeq) this.#lastSeq = streamSeq
     if (this.#isRetry) this.#onRetryPulled(pulled)
     else if (pulled.deliveryCount > 1 && !this.#wasGivenBack(pulled)) this.#takeSuspect(pulled, 0, false)
-    else this.#hand(pulled, parseHeaders(pulled.text), 0, false, false)
+    else this.#hand(pulled, { headers: parseHeaders(pulled.text), begun: 0, isSuspect: false, isRedriven: false, hasRecord: false })
   }
 
   /** Records the attempt that begins, so that the death of this process counts it. */
@@ -193,7 +202,7 @@ export class NatsFeed implements PullTarget, Beating {
     const begun = count(headers.get('trunkline-attempts'))
     const isRedriven = headers.get('trunkline-redriven') === 'true'
     if (pulled.deliveryCount > 1 && nowMs >= dueMs + this.#plan.consumer.ackWaitMs) this.#takeSuspect(pulled, begun, isRedriven)
-    else this.#hand(pulled, headers, begun, false, isRedriven)
+    else this.#hand(pulled, { headers, begun, isSuspect: false, isRedriven, hasRecord: false })
   }
 
   /** Given back by an owner that never handed it out, and not left by one that died: that takes the ack wait at least. */
@@ -210,14 +219,15 @@ export class NatsFeed implements PullTarget, Beating {
         this.#held.delete(streamSeq)
         this.#nak(reply, BACKOFF_DELAY_MIN_MS)
         this.#puller.release()
-      } else this.#hand(pulled, parseHeaders(pulled.text), Math.max(begun, recorded), true, isRedriven)
+      } else this.#hand(pulled, { headers: parseHeaders(pulled.text), begun: Math.max(begun, recorded), isSuspect: true, isRedriven, hasRecord: recorded > 0 })
     })
   }
 
-  #hand(pulled: Pulled, headers: ReadonlyMap<string, string>, begun: number, isSuspect: boolean, isRedriven: boolean): void {
+  #hand(pulled: Pulled, known: Known): void {
     const { data, text, streamSeq, reply } = pulled
-    const message = messageFrom(headers, data, `${this.#plan.consumer.stream}:${streamSeq}`)
-    const delivery = new NatsDelivery(this, { message, text, streamSeq, begun, isSuspect, isRedriven }, reply)
+    const { begun, isSuspect, isRedriven, hasRecord } = known
+    const message = messageFrom(known.headers, data, `${this.#plan.consumer.stream}:${streamSeq}`)
+    const delivery = new NatsDelivery(this, { message, text, streamSeq, begun, isSuspect, isRedriven, hasRecord }, reply)
     this.#held.set(streamSeq, delivery)
     this.#plan.onDelivery(delivery)
   }
@@ -225,7 +235,7 @@ export class NatsFeed implements PullTarget, Beating {
   #letGo(delivery: NatsDelivery): void {
     const { streamSeq } = delivery
     if (this.#held.delete(streamSeq)) this.#puller.release()
-    if (delivery.hasBegun || delivery.isSuspect) this.#parts.attempts.forget(this.#plan.groupToken, this.#plan.consumer.stream, streamSeq)
+    if (delivery.hasRecord) this.#parts.attempts.forget(this.#plan.groupToken, this.#plan.consumer.stream, streamSeq)
     this.#plan.onSettled()
   }
 

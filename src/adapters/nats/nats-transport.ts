@@ -9,7 +9,8 @@ import type {
   TransportHost,
   TransportSubscription,
 } from '../../bus/port.ts'
-import { assert, errorText, TrunklineError } from '../../core/errors.ts'
+import { sleep } from '../../core/clock.ts'
+import { assert, errorText, isTrunklineError, TrunklineError } from '../../core/errors.ts'
 import { NatsAttempts } from './nats-attempts.ts'
 import type { NatsConnection } from './nats-client.ts'
 import { connectNats } from './nats-connect.ts'
@@ -42,6 +43,8 @@ export const natsCapabilities: TransportCapabilities = {
   scansDeadLetters: false,
 }
 
+/** Wait between two looks at a server whose JetStream is not ready. */
+const OPEN_AGAIN_MS = 250
 /** Servers before this one can lose acknowledged messages in rare cases (N-10); they are used, and it is said. */
 const SERVER_RECOMMENDED: readonly number[] = [2, 10, 26]
 
@@ -96,8 +99,7 @@ class NatsTransport implements Transport {
     const running = this.#assemble(connection, host)
     const leftMs = openTimeoutMs - (host.clock.monotonicMs() - startMs)
     try {
-      const isReady = await running.link.within(this.#ready(running), leftMs)
-      if (isReady !== true) throw connectionLost('JetStream did not answer in time')
+      await this.#ready(running, leftMs)
     } catch (error) {
       await this.#dismantle(running)
       throw error instanceof TrunklineError ? error : connectionLost(errorText(error), error)
@@ -162,10 +164,21 @@ class NatsTransport implements Transport {
     return { connection, host, link, names, topology, publisher, pulse, attempts, hold, leases, deadLetters, light }
   }
 
-  async #ready({ topology, link }: Running): Promise<true> {
-    await topology.ensureStreams()
-    await link.flush()
-    return true
+  /** A server that has just started answers before JetStream does: tries until the time is over. */
+  async #ready({ topology, link, host }: Running, timeoutMs: number): Promise<void> {
+    const endMs = host.clock.monotonicMs() + timeoutMs
+    for (;;) {
+      const ensuring = topology.ensureStreams().then(
+        () => 'ready' as const,
+        (error: unknown) => (isTrunklineError(error) ? error : connectionLost(errorText(error), error)),
+      )
+      const outcome = await link.within(ensuring, endMs - host.clock.monotonicMs())
+      if (outcome === 'ready') return
+      if (outcome === undefined) throw connectionLost('JetStream did not answer in time')
+      const isHopeless = !isTrunklineError(outcome, 'bus.connection_lost')
+      if (isHopeless || host.clock.monotonicMs() + OPEN_AGAIN_MS >= endMs) throw outcome
+      await sleep(host.clock, OPEN_AGAIN_MS)
+    }
   }
 
   async #dismantle({ publisher, link }: Running): Promise<void> {
