@@ -210,9 +210,8 @@ export class DeliveryRunner {
   }
 
   async #runSuspect(delivery: Delivery): Promise<void> {
-    const { attemptsMax } = this.options.policy
-    if (delivery.attempt > attemptsMax) {
-      await this.#giveUp(delivery, this.#exhausted(delivery), delivery.attempt - 1, this.options.entries.get(delivery.message.type))
+    if (this.#isExhausted(delivery)) {
+      await this.#giveUp(delivery, this.#exhausted(delivery), delivery.attempt, this.options.entries.get(delivery.message.type))
       return
     }
     const attempt = await delivery.begin()
@@ -220,8 +219,18 @@ export class DeliveryRunner {
     await (prepared instanceof Promise ? prepared : this.performOne(prepared, prepared.entry.handle))
   }
 
+  /**
+   * Beside the attempts that are known to have begun, the one that made it a suspect has perhaps run, unrecorded.
+   * It counts, so that a message that kills its process does it `attemptsMax` times and not once more; but a suspect of
+   * which no attempt is known always gets its turn, since it may only have waited beside the one that killed.
+   */
+  #isExhausted({ attempt }: Delivery): boolean {
+    const { attemptsMax } = this.options.policy
+    return attempt > attemptsMax || (attempt === attemptsMax && attempt > 1)
+  }
+
   #exhausted(delivery: Delivery): TrunklineError {
-    const attempts = delivery.attempt - 1
+    const attempts = delivery.attempt
     return new TrunklineError('bus.attempts_exhausted', {
       type: delivery.message.type,
       group: this.options.group,
@@ -249,6 +258,11 @@ export class DeliveryRunner {
     } catch (error) {
       return this.fail(delivery, attempt, error)
     }
+  }
+
+  /** The same with a context of its own, for one more call of a handler within the attempt. */
+  protected renewed(prepared: Prepared): Prepared {
+    return { ...prepared, context: new LazyContext(this.#source, prepared.delivery, prepared.attempt, prepared.scope) }
   }
 
   /** Runs one handler and settles its delivery. A synchronous handler costs no timer and no extra turn. */

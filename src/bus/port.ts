@@ -151,7 +151,10 @@ export type DeliverySink = (delivery: Delivery) => void
  */
 export interface Delivery {
   readonly message: WireMessage
-  /** 1-based number of this attempt: one more than the attempts that are known to have begun. */
+  /**
+   * 1-based number of this attempt: one more than the attempts that are known to have begun, because they failed
+   * with `retry` or were recorded with `begin`. The one that made it a suspect is not known, so it is not in it.
+   */
   readonly attempt: number
   /**
    * True where an earlier attempt began or may have begun and nobody settled it: its process died, hung,

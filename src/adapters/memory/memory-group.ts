@@ -287,10 +287,9 @@ export class MemoryDelivery implements Delivery {
     return DONE
   }
 
-  /** The member is gone without settling: the attempt counts, since it may have begun. */
+  /** The member is gone without settling: the attempt counts only where `begin` has recorded it. */
   vanish(): void {
     if (!this.#take()) return
-    if (!this.isSuspect) this.#item.begun = this.attempt
     this.#item.isSuspect = true
     this.#group.bringBack(this.#item, 0)
   }
