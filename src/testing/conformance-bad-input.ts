@@ -299,7 +299,7 @@ export const badInputCases: readonly ConformanceCase[] = casesOf('bad input', [
       const body = Buffer.from('{"n":1}')
       const contentType = 'application/json'
       await stage.publishForeign({ type: Ticked.type, attributes: {}, contentType: undefined, body: Buffer.from('hello') })
-      await stage.publishForeign({ type: Ticked.type, attributes: { ...good, specversion: '0.3' }, contentType, body })
+      await stage.publishForeign({ type: Ticked.type, attributes: { ...good, id: 'zero', specversion: '0.3' }, contentType, body })
       await stage.publishForeign({ type: Ticked.type, attributes: good, contentType: 'text/plain', body })
       await stage.publishForeign({ type: Ticked.type, attributes: { ...good, id: 'two', dataversion: 'x' }, contentType, body })
       await stage.publishForeign({ type: Ticked.type, attributes: { ...good, id: 'three', hops: '-1' }, contentType, body })
@@ -308,10 +308,12 @@ export const badInputCases: readonly ConformanceCase[] = casesOf('bad input', [
       await stage.publishForeign({ type: Ticked.type, attributes: { ...good, id: 'five', type: 'conformance.unheard-of' }, contentType, body })
       await stage.publishForeign({ type: Ticked.type, attributes: { ...good, id: 'six' }, contentType, body: Buffer.from('{"n":6}') })
       await stage.until('the good one is handled', () => seen.length === 1)
-      await stage.until('the others are given up', async () => (await bus.deadLetters.list()).items.length === 7)
+      await stage.until('the others are given up', async () => {
+        const reasons = (await bus.deadLetters.list()).items.map(({ record }) => record.reason).toSorted()
+        deepEqual(reasons, ['bus.type_unhandled', ...Array.from({ length: 6 }, () => 'contract.message_foreign')])
+        return true
+      })
       deepEqual(seen, [6])
-      const reasons = (await bus.deadLetters.list()).items.map(({ record }) => record.reason).toSorted()
-      deepEqual(reasons, ['bus.type_unhandled', ...Array.from({ length: 6 }, () => 'contract.message_foreign')])
       const letters = (await bus.deadLetters.list()).items
       ok(letters.some(({ message }) => Buffer.from(message.body).toString() === 'hello'), 'the bytes are kept')
     },
