@@ -61,8 +61,10 @@ export class BatchRunner extends DeliveryRunner {
     }
     try {
       const messages = batch.map(({ prepared }) => prepared.message)
-      const result = this.callHandler(first.prepared, (_first, context) => this.#handle(messages, context))
-      if (isThenable(result)) await this.limited(first.prepared, result)
+      // A context of its own: when the batch's time is over, the first message is still to be handled alone.
+      const whole = this.renewed(first.prepared)
+      const result = this.callHandler(whole, (_first, context) => this.#handle(messages, context))
+      if (isThenable(result)) await this.limited(whole, result)
     } catch {
       for (const { prepared, done } of batch) done(this.performOne(prepared, (message, context) => this.#handle([message], context)))
       return
