@@ -24,7 +24,7 @@ import { codeOf, inRange, wholeInRange } from './retry-policy.ts'
 import { ContractRegistry } from './registry.ts'
 import { RuntimeTransport } from './runtime-transport.ts'
 import { currentScope } from './scope.ts'
-import { type AnyHandle, type PlanRequest, type SubscriptionPlan, commandPlan, eventPlan, handlerName, listOf } from './subscriptions.ts'
+import { type AnyHandle, type PlanRequest, type SubscriptionPlan, checkEvents, commandPlan, eventPlan, handlerName, listOf } from './subscriptions.ts'
 import { SuspectGate } from './suspect-gate.ts'
 
 const STORED: Promise<void> = Promise.resolve()
@@ -166,8 +166,10 @@ export class Bus implements AsyncDisposable {
   on(contracts: EventContract | readonly EventContract[], options: GroupOptions | BatchGroupOptions | BroadcastOptions, handler: TypedHandle): this {
     this.#mustBeIdle('on')
     const known = listOf(contracts).map((contract) => this.#registry.add(contract))
-    if ('broadcast' in options) this.#planLight('broadcast', known, options, erased(handler))
-    else this.#plan(eventPlan(this.#request(known), options, erased(handler)))
+    if ('broadcast' in options) {
+      checkEvents('broadcast', known)
+      this.#planLight('broadcast', known, options, erased(handler))
+    } else this.#plan(eventPlan(this.#request(known), options, erased(handler)))
     return this
   }
 
@@ -196,7 +198,8 @@ export class Bus implements AsyncDisposable {
     this.#mustBeIdle('answer')
     const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest
     const known = this.#registry.add(contract)
-    if (this.#lightPlans.some(({ entries }) => entries.has(known.type) && known.kind === 'query')) {
+    if (known.kind !== 'query') throw new TrunklineError('bus.subscription_conflict', { subscription: known.type, problem: `it is a ${known.kind}; answer() takes a query` })
+    if (this.#lightPlans.some(({ entries }) => entries.has(known.type))) {
       throw new TrunklineError('bus.subscription_conflict', { subscription: known.type, problem: 'the query has two handlers on one bus' })
     }
     this.#planLight('request', [known], options, erased(handler))

@@ -118,7 +118,7 @@ export interface PlanRequest {
 export function eventPlan(request: PlanRequest, options: GroupOptions & { readonly batch?: BatchOptions }, handle: AnyHandle | BatchHandle): SubscriptionPlan {
   const { contracts, service } = request
   const group = `${service}.${checkedName('group', options.group)}`
-  for (const contract of contracts) if (contract.kind !== 'event') throw conflict(group, `${contract.type} is a ${contract.kind}; on() takes events`)
+  checkEvents(group, contracts)
   if (contracts.length === 0) throw conflict(group, 'no contract was given')
   const order = options.order ?? (contracts.some((contract) => contract.order === 'key') ? 'key' : 'none')
   const batch = options.batch === undefined ? undefined : { options: checkedBatch(options.batch), handle: handle as BatchHandle }
@@ -126,6 +126,11 @@ export function eventPlan(request: PlanRequest, options: GroupOptions & { readon
   const one: AnyHandle = batch === undefined ? (handle as AnyHandle) : (message, context) => batch.handle([message], context)
   for (const contract of contracts) plan.add({ contract, name: handlerName(options, handle, group), handle: one })
   return plan
+}
+
+/** @throws `bus.subscription_conflict` for a command or query, which a caller without types can give. */
+export function checkEvents(subscription: string, contracts: readonly Contract[]): void {
+  for (const contract of contracts) if (contract.kind !== 'event') throw conflict(subscription, `${contract.type} is a ${contract.kind}; on() takes events`)
 }
 
 /** Plan of `bus.handle`. */
