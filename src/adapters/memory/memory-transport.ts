@@ -4,7 +4,7 @@ import type {
   TransportHost, TransportSubscription,
 } from '../../bus/port.ts'
 import type { WireMessage } from '../../core/envelope.ts'
-import { assert } from '../../core/errors.ts'
+import { TrunklineError, assert } from '../../core/errors.ts'
 import { MemoryBroker, type MemoryListener } from './memory-broker.ts'
 import type { MemoryGroup, MemoryMember } from './memory-group.ts'
 
@@ -43,6 +43,7 @@ class MemoryTransport implements Transport {
   readonly deadLetters: DeadLetterPlane
   readonly #broker: MemoryBroker
   #light: MemoryLight | undefined
+  #isOpen = false
   #anchor: MessageChannel | undefined
 
   constructor(broker: MemoryBroker) {
@@ -55,6 +56,8 @@ class MemoryTransport implements Transport {
   }
 
   open(host: TransportHost): Promise<void> {
+    if (this.#isOpen) return Promise.reject(new TrunklineError('core.invariant_broken', { expected: 'a transport value is opened by one bus at a time' }))
+    this.#isOpen = true
     this.#broker.adopt(host.clock)
     this.#light = new MemoryLight(this.#broker, host.instance)
     // What a socket does for the others: without it a process that only waits for messages, retries or answers would end.
@@ -76,6 +79,7 @@ class MemoryTransport implements Transport {
   }
 
   close(): Promise<void> {
+    this.#isOpen = false
     if (this.#light !== undefined) this.#broker.sever(this.#light.address)
     this.#anchor?.port1.close()
     return Promise.resolve()
