@@ -11,8 +11,9 @@ export class ProgressLine {
   show(text: string): void {
     if (text === this.#last) return
     if (this.#stream.isTTY) {
-      // Cut to the width: a line that wraps could not be taken back.
-      this.#stream.write(`\r\u001B[2K${text.slice(0, Math.max(20, this.#stream.columns - 1))}`)
+      // Cut to the width: a line that wraps could not be taken back. Some terminals say that they have none.
+      const width = this.#stream.columns > 0 ? this.#stream.columns : 80
+      this.#stream.write(`\r\u001B[2K${text.slice(0, width - 1)}`)
     } else {
       if (performance.now() - this.#shownAtMs < 1_000) return
       this.#stream.write(`${text}\n`)

@@ -14,7 +14,7 @@ export const TRANSPORTS = ['sqlite', 'nats', 'rabbitmq', 'memory'] as const
 export type TransportName = (typeof TRANSPORTS)[number]
 
 /** Time after which the broker gives a dead instance's messages to others. Short, so that chaos stays lively. */
-const TAKEOVER_MS = 3_000
+const TAKEOVER_MS = 2_000
 
 /** Makes a transport between processes. Only the chosen one is loaded. */
 export async function transportOf(choice: TransportChoice): Promise<Transport> {

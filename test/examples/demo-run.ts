@@ -1,12 +1,19 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type Totals, invoiceTexts } from '../../examples/order-flow/generator.ts'
 
-const program = join(import.meta.dirname, '..', '..', 'scripts', 'demo.mjs')
+const rootDir = join(import.meta.dirname, '..', '..')
+const program = join(rootDir, 'scripts', 'demo.mjs')
+const realFile = join(rootDir, '..', 'shared', 'data', 'online-retail-2010-12.csv')
+
+/** The file of real invoices; undefined where it is not beside the repository. */
+export const sharedFile: string | undefined = existsSync(realFile) ? realFile : undefined
+/** What it must come to on every transport. */
+export const SHARED_SUMMARY = 'invoices 512, cancellations 43, gross 184248.33, cancelled -3580.58, deadLetters 0'
 
 /** What the demo prints with `--json`. */
 export interface DemoJson extends Totals {

@@ -1,17 +1,12 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { ensureFreshDist } from '../../scripts/fresh-dist.mjs'
-import { natsServer } from '../servers/nats-server.ts'
-import { until } from '../servers/until.ts'
-import { DemoRun, demo, demoJson, figuresOf, isRunning, totalsOf } from './demo-run.ts'
+import { SHARED_SUMMARY, demo, demoJson, figuresOf, sharedFile, totalsOf } from './demo-run.ts'
 
 const DEMO_MS_MAX = 180_000
-const BROKERS = ['sqlite', 'nats', 'rabbitmq'] as const
-const TRANSPORTS = ['memory', ...BROKERS] as const
-const sharedFile = join(import.meta.dirname, '..', '..', '..', 'shared', 'data', 'online-retail-2010-12.csv')
-const SHARED_SUMMARY = 'invoices 512, cancellations 43, gross 184248.33, cancelled -3580.58, deadLetters 0'
+const TRANSPORTS = ['memory', 'sqlite', 'nats', 'rabbitmq'] as const
 
 beforeAll(async () => {
   expect(await ensureFreshDist()).toBe(true)
@@ -27,13 +22,6 @@ describe('generated invoices', () => {
     expect(result.answer?.entries).toBeGreaterThanOrEqual(150)
   })
 
-  test.each(BROKERS)('come to the same totals on %s while services are killed', { timeout: DEMO_MS_MAX }, async (transport) => {
-    const result = await demoJson(['--transport', transport, '--invoices', '250', '--seed', '3', '--chaos'])
-    expect(figuresOf(result)).toEqual(totalsOf(3, 250))
-    expect(result).toMatchObject({ deadLetters: 0, isComplete: true })
-    expect(result.kills).toBeGreaterThanOrEqual(2)
-  })
-
   test('are shared by several instances of every service', { timeout: DEMO_MS_MAX }, async () => {
     expect(figuresOf(await demoJson(['--invoices', '100', '--seed', '5', '--services', '2']))).toEqual(totalsOf(5, 100))
   })
@@ -47,18 +35,13 @@ describe('generated invoices', () => {
 })
 
 // The file of real invoices is no part of the repository. Where it is absent, the generated ones above are the test.
-if (existsSync(sharedFile)) {
+if (sharedFile !== undefined) {
+  const input = sharedFile
   test.each(TRANSPORTS)('the real invoices come to the known figures on %s', { timeout: DEMO_MS_MAX }, async (transport) => {
-    const end = await demo('--transport', transport, '--input', sharedFile)
+    const end = await demo('--transport', transport, '--input', input)
     expect(end.stdout.split('\n')[0]).toBe(SHARED_SUMMARY)
     expect(end.code).toBe(0)
     expect(end.stdout).toContain('billing, asked over request/reply: balance 180667.75')
-  })
-
-  test('the real invoices come to the known figures while services are killed', { timeout: DEMO_MS_MAX }, async () => {
-    const end = await demo('--input', sharedFile, '--chaos')
-    expect(end.stdout.split('\n')[0]).toBe(SHARED_SUMMARY)
-    expect(end.stdout).toMatch(/kills [1-9]/)
   })
 } else {
   process.stderr.write('the file of real invoices is not here: the demo is tested with generated ones alone\n')
@@ -83,54 +66,6 @@ describe('broken lines', () => {
     expect(result.deadLetterList.map(({ reason }) => reason).toSorted()).toEqual([
       'line 3: quantity "six" is not a whole number', 'line 4: the line has 1 fields, not 8', 'line 5: a quoted field is not closed',
     ])
-  })
-})
-
-describe('processes', () => {
-  test('a killed shop goes on at its recorded line', { timeout: DEMO_MS_MAX }, async () => {
-    await using run = new DemoRun(['--invoices', '120', '--seed', '9', '--rate', '40', '--json'])
-    await until(() => run.published >= 20, { deadlineMs: 60_000, what: 'the shop publishing' })
-    const pid = run.fact('shop', 'ready-1') ?? 0
-    process.kill(pid, 'SIGKILL')
-    await until(() => (run.fact('shop', 'began-at-line') ?? 0) > 1, { deadlineMs: 60_000, what: 'the shop going on in the middle' })
-    const { code, stdout } = await run.end
-    expect(code).toBe(0)
-    expect(figuresOf(JSON.parse(stdout))).toEqual(totalsOf(9, 120))
-  })
-
-  test.each(['SIGINT', 'SIGTERM'] as const)('%s ends everything and leaves nothing behind', { timeout: DEMO_MS_MAX }, async (signal) => {
-    await using run = new DemoRun(['--transport', 'nats', '--rate', '20'])
-    await until(() => run.published >= 5, { deadlineMs: 60_000, what: 'the shop publishing' })
-    const pids = ['shop', 'stock', 'billing', 'reporting'].map((service) => run.fact(service, 'ready-1') ?? 0)
-    const url = readFileSync(join(run.dir ?? '', 'nats.conf'), 'utf8')
-    run.child.kill(signal)
-    expect(await run.end).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining(`broken off by ${signal}`) })
-    expect(pids.filter((pid) => pid === 0 || isRunning(pid))).toEqual([])
-    expect(run.leftBehind).toEqual([])
-    await expect(fetch(`http://${/127\.0\.0\.1:\d+/.exec(url)?.[0]}`)).rejects.toThrow('fetch failed')
-  })
-
-  test('a demo that is killed itself leaves nothing behind either', { timeout: DEMO_MS_MAX }, async () => {
-    await using run = new DemoRun(['--transport', 'nats', '--rate', '20'])
-    await until(() => run.published >= 5, { deadlineMs: 60_000, what: 'the shop publishing' })
-    const pids = ['shop', 'stock', 'billing', 'reporting'].map((service) => run.fact(service, 'ready-1') ?? 0)
-    run.child.kill('SIGKILL')
-    await until(() => run.leftBehind.length === 0 && !pids.some(isRunning), { deadlineMs: 30_000, what: 'everything being gone' })
-  })
-
-  test('on a broker that runs already, one demo after the other has its own figures', { timeout: DEMO_MS_MAX }, async () => {
-    await using server = await natsServer()
-    await server.start()
-    const args = ['--transport', 'nats', '--url', server.url, '--invoices', '40']
-    for (const seed of [1, 2]) expect(figuresOf(await demoJson([...args, '--seed', `${seed}`]))).toEqual(totalsOf(seed, 40))
-  })
-
-  test('--keep leaves the files of the services, and a second run into the same folder is refused', { timeout: DEMO_MS_MAX }, async () => {
-    const dir = mkdtempSync(join(tmpdir(), 'trunkline-keep-'))
-    await demoJson(['--transport', 'memory', '--invoices', '10', '--keep', dir])
-    expect(['shop.db', 'stock.db', 'billing.db', 'reporting.db'].filter((file) => !existsSync(join(dir, file)))).toEqual([])
-    expect(await demo('--keep', dir)).toMatchObject({ code: 2, stderr: expect.stringContaining('--keep needs a new or empty folder') })
-    rmSync(dir, { recursive: true })
   })
 })
 

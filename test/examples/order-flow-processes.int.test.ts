@@ -1,0 +1,83 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { beforeAll, expect, test } from 'vitest'
+import { ensureFreshDist } from '../../scripts/fresh-dist.mjs'
+import { natsServer } from '../servers/nats-server.ts'
+import { until } from '../servers/until.ts'
+import { DemoRun, SHARED_SUMMARY, demo, demoJson, figuresOf, isRunning, sharedFile, totalsOf } from './demo-run.ts'
+
+const DEMO_MS_MAX = 180_000
+
+/** Numbers of the services' processes; each is there before its service does anything. */
+async function processesOf(run: DemoRun): Promise<readonly number[]> {
+  const services = ['shop', 'stock', 'billing', 'reporting']
+  return await Promise.all(services.map((service) => until(() => run.fact(service, 'ready-1') ?? 0, { what: `the process of ${service}` })))
+}
+
+beforeAll(async () => {
+  expect(await ensureFreshDist()).toBe(true)
+})
+
+test.each(['sqlite', 'nats', 'rabbitmq'])('generated invoices come to their totals on %s while services are killed', { timeout: DEMO_MS_MAX }, async (transport) => {
+  const result = await demoJson(['--transport', transport, '--invoices', '250', '--seed', '3', '--chaos'])
+  expect(figuresOf(result)).toEqual(totalsOf(3, 250))
+  expect(result).toMatchObject({ deadLetters: 0, isComplete: true })
+  expect(result.kills).toBeGreaterThanOrEqual(2)
+})
+
+// The file of real invoices is no part of the repository; order-flow.int.test.ts says where it is missed.
+if (sharedFile !== undefined) {
+  const input = sharedFile
+  test('the real invoices come to the known figures while services are killed', { timeout: DEMO_MS_MAX }, async () => {
+    const end = await demo('--input', input, '--chaos')
+    expect(end.stdout.split('\n')[0]).toBe(SHARED_SUMMARY)
+    expect(end.stdout).toMatch(/kills [1-9]/)
+  })
+}
+
+test('a killed shop goes on at its recorded line', { timeout: DEMO_MS_MAX }, async () => {
+  await using run = new DemoRun(['--invoices', '120', '--seed', '9', '--rate', '40', '--json'])
+  await until(() => run.published >= 20, { deadlineMs: 60_000, what: 'the shop publishing' })
+  const pid = await until(() => run.fact('shop', 'ready-1') ?? 0, { what: 'the number of its process' })
+  process.kill(pid, 'SIGKILL')
+  await until(() => (run.fact('shop', 'began-at-line') ?? 0) > 1, { deadlineMs: 60_000, what: 'the shop going on in the middle' })
+  const { code, stdout } = await run.end
+  expect(code).toBe(0)
+  expect(figuresOf(JSON.parse(stdout))).toEqual(totalsOf(9, 120))
+})
+
+test.each(['SIGINT', 'SIGTERM'] as const)('%s ends everything and leaves nothing behind', { timeout: DEMO_MS_MAX }, async (signal) => {
+  await using run = new DemoRun(['--transport', 'nats', '--rate', '20'])
+  await until(() => run.published >= 5, { deadlineMs: 60_000, what: 'the shop publishing' })
+  const pids = await processesOf(run)
+  const url = readFileSync(join(run.dir ?? '', 'nats.conf'), 'utf8')
+  run.child.kill(signal)
+  expect(await run.end).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining(`broken off by ${signal}`) })
+  expect(pids.filter(isRunning)).toEqual([])
+  expect(run.leftBehind).toEqual([])
+  await expect(fetch(`http://${/127\.0\.0\.1:\d+/.exec(url)?.[0]}`)).rejects.toThrow('fetch failed')
+})
+
+test('a demo that is killed itself leaves nothing behind either', { timeout: DEMO_MS_MAX }, async () => {
+  await using run = new DemoRun(['--transport', 'nats', '--rate', '20'])
+  await until(() => run.published >= 5, { deadlineMs: 60_000, what: 'the shop publishing' })
+  const pids = await processesOf(run)
+  run.child.kill('SIGKILL')
+  await until(() => run.leftBehind.length === 0 && !pids.some(isRunning), { deadlineMs: 30_000, what: 'everything being gone' })
+})
+
+test('on a broker that runs already, one demo after the other has its own figures', { timeout: DEMO_MS_MAX }, async () => {
+  await using server = await natsServer()
+  await server.start()
+  const args = ['--transport', 'nats', '--url', server.url, '--invoices', '40']
+  for (const seed of [1, 2]) expect(figuresOf(await demoJson([...args, '--seed', `${seed}`]))).toEqual(totalsOf(seed, 40))
+})
+
+test('--keep leaves the files of the services, and a second run into the same folder is refused', { timeout: DEMO_MS_MAX }, async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'trunkline-keep-'))
+  await demoJson(['--transport', 'memory', '--invoices', '10', '--keep', dir])
+  expect(['shop.db', 'stock.db', 'billing.db', 'reporting.db'].filter((file) => !existsSync(join(dir, file)))).toEqual([])
+  expect(await demo('--keep', dir)).toMatchObject({ code: 2, stderr: expect.stringContaining('--keep needs a new or empty folder') })
+  rmSync(dir, { recursive: true })
+})
