@@ -51,6 +51,11 @@ export class NatsLink {
     return this.#isUp
   }
 
+  /** True once the connection is closed for good. */
+  get isClosed(): boolean {
+    return this.#connection.isClosed()
+  }
+
   /** `2.9.10`; unknown servers count as the oldest. */
   get serverVersion(): string {
     return this.#connection.info?.version ?? '0.0.0'

@@ -141,7 +141,10 @@ export class NatsPublisher implements LinkListener {
       this.#link.publish(store.subject, store.body, this.#prefix + number, headers)
     } catch (error) {
       this.#pending.delete(number)
-      reject(new TrunklineError('bus.publish_refused', { type: store.type, id: store.id, problem: errorText(error) }, { cause: error }))
+      const { type, id } = store
+      const problem = errorText(error)
+      // A connection that was given to us can be closed under us.
+      reject(this.#link.isClosed ? connectionLost(problem, error) : new TrunklineError('bus.publish_refused', { type, id, problem }, { cause: error }))
     }
   }
 

@@ -2,7 +2,10 @@ import type { DeliverySink, Subscription, TransportSubscription } from '../../bu
 import type { NatsDelivery } from './nats-delivery.ts'
 import { NatsFeed, type FeedParts } from './nats-feed.ts'
 import { consumerName, groupToken } from './nats-names.ts'
+import type { NatsLink } from './nats-link.ts'
 import type { NatsSettings } from './nats-options.ts'
+
+const RELEASE_TIMEOUT_MS = 5_000
 
 /**
  * A group without order: two consumers per type, one of the messages and one of those that wait for another attempt.
@@ -14,6 +17,7 @@ export class NatsSubscription implements TransportSubscription {
   readonly #feeds: readonly NatsFeed[]
   readonly #sink: DeliverySink
   readonly #inFlightMax: number
+  readonly #link: NatsLink
   readonly #waiting: NatsDelivery[] = []
   #inFlight = 0
   #state: 'running' | 'paused' | 'closed' = 'paused'
@@ -21,6 +25,7 @@ export class NatsSubscription implements TransportSubscription {
   constructor(parts: FeedParts, settings: NatsSettings, subscription: Subscription, sink: DeliverySink) {
     const { kind, types, group, inFlightMax } = subscription
     this.#sink = sink
+    this.#link = parts.link
     this.#inFlightMax = inFlightMax
     const token = groupToken(kind, group)
     const shared = {
@@ -66,7 +71,9 @@ export class NatsSubscription implements TransportSubscription {
     if (this.#state === 'closed') return
     this.#state = 'closed'
     await this.#stopFeeds()
-    await Promise.all(this.#waiting.splice(0).map(async (delivery) => await delivery.release()))
+    // While the link is down nobody can be told; what waited goes to others after the ack wait.
+    const released = Promise.all(this.#waiting.splice(0).map(async (delivery) => await delivery.release()))
+    if (this.#link.isUp) await this.#link.within(released, RELEASE_TIMEOUT_MS)
     for (const feed of this.#feeds) feed.abandon()
   }
 
