@@ -162,7 +162,8 @@ export class Bus implements AsyncDisposable {
    *   `contract.definition_conflict`.
    */
   on<const C extends EventContract>(contracts: C | readonly C[], options: BatchGroupOptions, handler: EventBatchHandler<C>): this
-  on<const C extends EventContract>(contracts: C | readonly C[], options: GroupOptions | BroadcastOptions, handler: EventHandler<C>): this
+  on<const C extends EventContract>(contracts: C | readonly C[], options: GroupOptions, handler: EventHandler<C>): this
+  on<const C extends EventContract>(contracts: C | readonly C[], options: BroadcastOptions, handler: EventHandler<C>): this
   on(contracts: EventContract | readonly EventContract[], options: GroupOptions | BatchGroupOptions | BroadcastOptions, handler: TypedHandle): this {
     this.#mustBeIdle('on')
     const known = listOf(contracts).map((contract) => this.#registry.add(contract))
