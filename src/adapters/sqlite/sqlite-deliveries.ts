@@ -160,8 +160,8 @@ export function storeDeadLetter(turn: SqliteTurn, place: SqlitePlace, owner: num
 }
 
 /**
- * Frees what an instance had claimed. Nobody knows whether its handlers had begun, so each is a suspect from
- * now on, and this attempt counts; from then on a suspect's count rises only when an attempt is seen to begin.
+ * Frees what an instance had claimed. Nobody knows whether its handlers had begun, so each is a suspect; its
+ * count rises only where `begin` has recorded an attempt, so that what only waited beside a killer loses none.
  */
 export function freeClaims(turn: SqliteTurn, owner: number): void {
   const groups = turn.connection.rows(
@@ -172,7 +172,7 @@ export function freeClaims(turn: SqliteTurn, owner: number): void {
   for (const row of groups) turn.groups.add(integer(row, 'group_id'))
   turn.wakesOthers = true
   turn.connection.run(
-    `UPDATE trunkline_delivery SET state = ${READY}, owner = NULL, due_ms = 0, begun = begun + 1 - suspect, suspect = 1
+    `UPDATE trunkline_delivery SET state = ${READY}, owner = NULL, due_ms = 0, suspect = 1
       WHERE state = ${CLAIMED} AND owner = ?`,
     owner,
   )

@@ -67,10 +67,10 @@ export class SqliteDelivery implements Delivery {
     return this.#settle((turn) => storeWaiting(turn, this.#claim, this.#owner, next))
   }
 
-  /** Ends the delivery here and gives the work that hands it to others: as a suspect whose attempt counts, as in `freeClaims`. */
+  /** Ends the delivery here and gives the work that hands it to others: as a suspect, as in `freeClaims`. */
   abandon(): (turn: SqliteTurn) => void {
     this.#isSettled = true
-    const begun = this.#hasBegun || !this.isSuspect ? this.attempt : this.attempt - 1
+    const begun = this.#hasBegun ? this.attempt : this.attempt - 1
     return (turn) => storeWaiting(turn, this.#claim, this.#owner, { begun, dueMs: 0, isSuspect: true })
   }
 

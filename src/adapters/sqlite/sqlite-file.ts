@@ -9,7 +9,8 @@ import type { SqliteConnection } from './sqlite-connection.ts'
  * work between machines (L-06): NFS, SMB 1 to 3, 9p, FUSE, Ceph, AFS, Lustre, GFS2, OCFS2, VirtualBox.
  */
 const NETWORK_FILE_SYSTEMS: ReadonlySet<number> = new Set([
-  0x6969, 0x517b, 0xff534d42, 0xfe534d42, 0x01021997, 0x65735546, 0x00c36400, 0x5346414f, 0x6b414653, 0x0bd00bd0, 0x01161970, 0x7461636f, 0x786f4256,
+  0x6969, 0x517b, 0xff534d42, 0xfe534d42, 0x01021997, 0x65735546, 0x00c36400, 0x5346414f, 0x6b414653,
+  0x0bd00bd0, 0x01161970, 0x7461636f, 0x786f4256,
 ])
 
 /** True for the number of a file system that other machines may write to at the same time. */

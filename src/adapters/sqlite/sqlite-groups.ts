@@ -38,7 +38,8 @@ export function leaveGroup(connection: SqliteConnection, groupId: number, addres
 function ensureGroup(connection: SqliteConnection, kind: 'event' | 'command', name: string, isOrdered: boolean): SqliteGroup {
   const row = connection.row('SELECT id, ordered FROM trunkline_group WHERE kind = ? AND name = ?', kind, name)
   if (row !== undefined) return { id: integer(row, 'id'), isOrdered: integer(row, 'ordered') === 1 }
-  return { id: connection.insert('INSERT INTO trunkline_group (kind, name, ordered) VALUES (?, ?, ?)', kind, name, isOrdered ? 1 : 0), isOrdered }
+  const id = connection.insert('INSERT INTO trunkline_group (kind, name, ordered) VALUES (?, ?, ?)', kind, name, isOrdered ? 1 : 0)
+  return { id, isOrdered }
 }
 
 /**

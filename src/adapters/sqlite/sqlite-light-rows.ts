@@ -9,7 +9,8 @@ export function splitReplyTo(replyTo: string): { readonly address: string; reado
 
 /** Tells whoever asked that nobody is there to answer. */
 export function storeNoResponder(turn: SqliteTurn, replyTo: string): void {
-  turn.connection.run("INSERT INTO trunkline_light (address, kind, reply_to) VALUES (?, 'no-responder', ?)", splitReplyTo(replyTo).address, replyTo)
+  const { address } = splitReplyTo(replyTo)
+  turn.connection.run("INSERT INTO trunkline_light (address, kind, reply_to) VALUES (?, 'no-responder', ?)", address, replyTo)
   turn.wakesOthers = true
   turn.wakesInbox = true
 }

@@ -20,7 +20,7 @@ interface SqliteCommonOptions {
    */
   readonly leaseMs?: number
   /**
-   * Time between two looks at the file where no wake-up came, in milliseconds. Default 300, at least 250: an
+   * Time between two looks at the file where no wake-up came, in milliseconds. Default 333, at least 250: an
    * idle instance wakes at most 4 times a second.
    */
   readonly pollMs?: number
@@ -83,7 +83,7 @@ const TIME_MAX_MS = 3_600_000
  * @throws `core.option_invalid` for a value out of its range, or options that exclude each other.
  */
 export function settingsFrom(options: SqliteOptions): SqliteSettings {
-  const pollMs = checkedMs('pollMs', options.pollMs ?? 300, POLL_MIN_MS)
+  const pollMs = checkedMs('pollMs', options.pollMs ?? 333, POLL_MIN_MS)
   const leaseMs = checkedMs('leaseMs', options.leaseMs ?? 15_000, LEASE_MIN_MS)
   if (leaseMs < 3 * pollMs) throw invalid('leaseMs', 'at least three times pollMs, so that one late heartbeat costs nothing', leaseMs)
   return {

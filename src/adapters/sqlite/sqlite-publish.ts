@@ -80,8 +80,9 @@ class PublishJob implements SqliteJob {
   fail(failure: SqliteFailure, thrown: unknown): void {
     this.#signal?.removeEventListener('abort', this.#cancel)
     const { type, id } = this.#outbound.message
-    if (failure === 'refused') this.#reject(new TrunklineError('bus.publish_refused', { type, id, problem: errorText(thrown) }, { cause: thrown }))
-    else this.#reject(lost(failure, thrown))
+    const problem = errorText(thrown)
+    if (failure !== 'refused') this.#reject(lost(failure, thrown))
+    else this.#reject(new TrunklineError('bus.publish_refused', { type, id, problem }, { cause: thrown }))
   }
 
   readonly #cancel = (): void => {

@@ -180,7 +180,7 @@ describe('pause, resume and close', () => {
     const other = new Inbox()
     await transport.subscribe(group(), other.sink)
     const again = await other.next()
-    expect([again.attempt, again.isSuspect]).toStrictEqual([2, true])
+    expect([again.attempt, again.isSuspect]).toStrictEqual([1, true])
     await unsettled.ack()
     expect(place.count('SELECT count(*) FROM trunkline_delivery WHERE state = 1')).toBe(1)
     await again.ack()
