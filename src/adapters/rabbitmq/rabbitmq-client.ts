@@ -23,6 +23,8 @@ export interface RabbitMessage {
   readonly content: Buffer
   readonly fields: {
     readonly deliveryTag: number
+    /** Absent where the message was fetched and not pushed. */
+    readonly consumerTag?: string | undefined
     readonly redelivered: boolean
     readonly exchange: string
     readonly routingKey: string

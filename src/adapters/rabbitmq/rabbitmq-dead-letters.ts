@@ -9,6 +9,7 @@ import { answered } from './rabbitmq-deadline.ts'
 import type { RabbitLink } from './rabbitmq-link.ts'
 import { ATTEMPTS_HEADER, copyOptionsOf, messageOf, REDRIVEN_HEADER, textOf } from './rabbitmq-message.ts'
 import { DEAD_HEADERS } from './rabbitmq-mover.ts'
+import { connectionLost } from './rabbitmq-problem.ts'
 import type { RabbitNames } from './rabbitmq-names.ts'
 import type { RabbitPublisher } from './rabbitmq-publisher.ts'
 import { replyCodeOf } from './rabbitmq-topology.ts'
@@ -130,7 +131,8 @@ export class RabbitDeadLetters implements DeadLetterPlane {
     await this.#lock()
     try {
       // As long as it takes: every step has its own limit.
-      await consumeLink.onSpareChannel((channel) => this.#scanQueue(channel, visit), Infinity)
+      const count = await consumeLink.onSpareChannel((channel) => this.#scanQueue(channel, visit), Infinity)
+      await this.#returned(count)
     } finally {
       await consumeLink.onSpareChannel((channel) => channel.deleteQueue(names.deadLock)).catch(() => undefined)
     }
@@ -151,64 +153,66 @@ export class RabbitDeadLetters implements DeadLetterPlane {
     }
   }
 
-  async #scanQueue(channel: RabbitChannel, visit: Visit): Promise<void> {
-    const { names } = this.#settings
+  /** Takes everything, acts on what was asked for, and closes the channel with the rest. Resolves with how many went back. */
+  async #scanQueue(channel: RabbitChannel, visit: Visit): Promise<number> {
     const acts: { readonly raw: RabbitMessage; readonly act: () => Promise<void> }[] = []
     let count = 0
-    const meet = (raw: RabbitMessage): void => {
+    await this.#takeAll(channel, (raw) => {
       count++
       const act = visit(raw)
       if (act !== undefined) acts.push({ raw, act })
-    }
-    await this.#takeAll(channel, meet)
+    })
     for (const { raw, act } of acts) {
       await act()
       channel.ack(raw)
       count--
     }
-    if (count > 0) channel.nackAll(true)
-    await this.#returned(channel, names.dead, count)
+    return count
   }
 
-  /** Takes everything out of the queue, as fast as it comes, and then makes sure that nothing is left. */
+  /**
+   * Takes everything out of the queue, as fast as it comes, and then looks for what is left. The consumer is not cancelled:
+   * amqplib closes a channel on which a message arrives after that.
+   */
   async #takeAll(channel: RabbitChannel, meet: (raw: RabbitMessage) => void): Promise<void> {
     const { host, names, commandTimeoutMs } = this.#settings
     await channel.prefetch(PREFETCH_MAX)
     const { messageCount } = await channel.checkQueue(names.dead)
     const expected = Math.min(messageCount, PREFETCH_MAX)
+    let isOpen = true
     if (expected > 0) {
       let seen = 0
-      let tag = ''
-      const all = new Promise<void>((resolve, reject) => {
-        const take = (raw: RabbitMessage | null): void => {
-          try {
-            if (raw !== null) meet(raw)
-            if (raw === null || ++seen === expected) resolve()
-          } catch (error) {
-            reject(error)
-          }
+      const all = Promise.withResolvers<void>()
+      const take = (raw: RabbitMessage | null): void => {
+        try {
+          if (raw !== null && isOpen) meet(raw)
+          if (raw === null || ++seen >= expected) all.resolve()
+        } catch (error) {
+          all.reject(error)
         }
-        channel.consume(names.dead, take).then(({ consumerTag }) => {
-          tag = consumerTag
-        }, reject)
-      })
-      await answered(host.clock, all, commandTimeoutMs, 'reading the dead letters')
-      if (tag !== '') await channel.cancel(tag)
+      }
+      channel.on('close', () => all.reject(connectionLost('the channel was closed while the dead letters were read')))
+      channel.consume(names.dead, take).catch((error: unknown) => all.reject(error))
+      await answered(host.clock, all.promise, commandTimeoutMs, 'reading the dead letters')
     }
+    // While a queue starts, RabbitMQ says that it has no messages.
     for (;;) {
       const raw = await answered(host.clock, channel.get(names.dead), commandTimeoutMs, 'reading the dead letters')
-      if (raw === false) return
+      if (raw === false) break
       meet(raw)
     }
+    isOpen = false
   }
 
   /** Waits until what was given back can be read again, so that the next scan sees all. */
-  async #returned(channel: RabbitChannel, queue: string, count: number): Promise<void> {
-    const { host, commandTimeoutMs } = this.#settings
+  async #returned(count: number): Promise<void> {
+    const { consumeLink, host, names, commandTimeoutMs } = this.#settings
     const endMs = host.clock.monotonicMs() + commandTimeoutMs
-    while ((await channel.checkQueue(queue)).messageCount < count && host.clock.monotonicMs() < endMs) {
-      await sleep(host.clock, RETURN_POLL_MS)
-    }
+    await consumeLink.onSpareChannel(async (channel) => {
+      while ((await channel.checkQueue(names.dead)).messageCount < count && host.clock.monotonicMs() < endMs) {
+        await sleep(host.clock, RETURN_POLL_MS)
+      }
+    }, Infinity)
   }
 }
 

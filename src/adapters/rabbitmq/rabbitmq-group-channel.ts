@@ -1,4 +1,4 @@
-import type { Clock } from '../../core/clock.ts'
+import { sleep, type Clock } from '../../core/clock.ts'
 import type { RabbitChannel, RabbitMessage, RabbitTable } from './rabbitmq-client.ts'
 import { RabbitIntake } from './rabbitmq-intake.ts'
 import type { StationWork } from './rabbitmq-station.ts'
@@ -18,6 +18,17 @@ export interface GroupChannelPlan {
   readonly failed: (error: unknown) => void
 }
 
+interface Consumer {
+  readonly consumerTag: string
+  readonly queue: string
+}
+
+/** Longest wait for a consumer's window to fill or its queue to come to rest. */
+const REST_MAX_MS = 1_000
+/** A queue from which nothing came for this long is at rest: what comes next will hardly come in the very moment of the cancel. */
+const QUIET_MS = 100
+const REST_POLL_MS = 5
+
 /** A channel that consumes some queues and can be paused; rebuilt by its station. */
 export class GroupChannel implements StationWork {
   readonly name: string
@@ -26,7 +37,7 @@ export class GroupChannel implements StationWork {
   #channel: RabbitChannel | undefined
   #intake: RabbitIntake | undefined
   #queues: readonly string[] = []
-  #consumers: string[] = []
+  #consumers: Consumer[] = []
   #isPaused = false
   /** Consuming and cancelling follow each other. */
   #turn: Promise<void> = Promise.resolve()
@@ -82,16 +93,43 @@ export class GroupChannel implements StationWork {
     for (const queue of this.#queues) {
       const { consumerTag } = await channel.consume(queue, (raw) => this.#take(queue, raw, intake), { arguments: consumerArguments })
       if (this.#channel !== channel) return
-      this.#consumers.push(consumerTag)
+      this.#consumers.push({ consumerTag, queue })
     }
   }
 
+  /**
+   * Ends the consumers. RabbitMQ puts messages that are on their way to a cancelled consumer back as though it had had
+   * them, which makes suspects of them; so each is cancelled when its window is full or its queue is at rest.
+   */
   async #cancelAll(): Promise<void> {
     const channel = this.#channel
+    const intake = this.#intake
     const consumers = this.#consumers
     this.#consumers = []
-    if (channel === undefined) return
-    for (const consumer of consumers) await channel.cancel(consumer)
+    if (channel === undefined || intake === undefined) return
+    intake.withholdAcks()
+    try {
+      for (const consumer of consumers) {
+        await this.#comeToRest(channel, intake, consumer)
+        await channel.cancel(consumer.consumerTag)
+      }
+    } finally {
+      intake.sendAcks()
+    }
+  }
+
+  /** Two answers on the channel have passed what was on its way when the first was asked for. */
+  async #comeToRest(channel: RabbitChannel, intake: RabbitIntake, { consumerTag, queue }: Consumer): Promise<void> {
+    const { clock, prefetch } = this.#plan
+    const endMs = clock.monotonicMs() + REST_MAX_MS
+    for (;;) {
+      const { messageCount } = await channel.checkQueue(queue)
+      await channel.checkQueue(queue)
+      const nowMs = clock.monotonicMs()
+      if (intake.unackedOf(consumerTag) >= prefetch || nowMs >= endMs) return
+      if (messageCount === 0 && nowMs - intake.lastTakenAtMs >= QUIET_MS) return
+      await sleep(clock, REST_POLL_MS)
+    }
   }
 
   /** Nothing that goes wrong here may reach amqplib's reader: it would close the connection. */

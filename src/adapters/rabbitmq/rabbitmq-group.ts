@@ -66,9 +66,11 @@ export class RabbitGroup implements TransportSubscription {
     }
   }
 
+  /** What comes in until the broker has stopped goes back to the queue, for others to handle. */
   async pause(): Promise<void> {
     this.#isPaused = true
     await this.#onBoth((channel) => channel.pause())
+    for (const delivery of this.#held.splice(0)) this.#track(delivery.release())
   }
 
   async resume(): Promise<void> {
@@ -84,7 +86,6 @@ export class RabbitGroup implements TransportSubscription {
 
   async #close(): Promise<void> {
     await this.pause()
-    for (const delivery of this.#held.splice(0)) this.#track(delivery.release())
     const moved = Promise.allSettled(this.#moving)
     await answered(this.#settings.host.clock, moved, this.#settings.commandTimeoutMs, 'moving messages').catch(() => undefined)
     this.#main.flush()

@@ -15,6 +15,10 @@ export class RabbitIntake {
   /** Tags that are neither acked nor put back, in the order of their arrival; as many as the prefetch allows. */
   readonly #open = new Set<number>()
   #ready: RabbitMessage[] = []
+  /** Unacked messages by consumer. */
+  readonly #unacked = new Map<string, number>()
+  #lastTakenAtMs = -Infinity
+  #isWithholding = false
 
   constructor(channel: RabbitChannel, clock: Clock) {
     this.#channel = channel
@@ -30,9 +34,32 @@ export class RabbitIntake {
     return this.#lost.signal.aborted
   }
 
+  /** Monotonic time at which the last message came in. */
+  get lastTakenAtMs(): number {
+    return this.#lastTakenAtMs
+  }
+
+  /** Messages of a consumer that the broker counts against its prefetch. */
+  unackedOf(consumerTag: string): number {
+    return this.#unacked.get(consumerTag) ?? 0
+  }
+
   /** Notes a message that came in; call it for each one, in order. */
   took(message: RabbitMessage): void {
+    this.#lastTakenAtMs = this.#clock.monotonicMs()
     this.#open.add(message.fields.deliveryTag)
+    this.#count(message, 1)
+  }
+
+  /** Keeps acks back until `sendAcks`, so that the broker's window can only fill. */
+  withholdAcks(): void {
+    this.#isWithholding = true
+  }
+
+  /** Sends what was kept back. */
+  sendAcks(): void {
+    this.#isWithholding = false
+    this.#flush()
   }
 
   /** Takes the message out of its queue. Without effect once the channel is gone, or where it was settled before. */
@@ -44,7 +71,9 @@ export class RabbitIntake {
 
   /** Puts the message back into its queue. */
   requeue(message: RabbitMessage): void {
-    if (this.#open.delete(message.fields.deliveryTag)) this.#quietly(() => this.#channel.nack(message, false, true))
+    if (!this.#open.delete(message.fields.deliveryTag)) return
+    this.#count(message, -1)
+    this.#quietly(() => this.#channel.nack(message, false, true))
   }
 
   /** Sends the acks that wait at once. */
@@ -60,9 +89,10 @@ export class RabbitIntake {
   }
 
   readonly #flush = (): void => {
-    if (this.#ready.length === 0) return
+    if (this.#ready.length === 0 || this.#isWithholding) return
     const ready = this.#ready
     this.#ready = []
+    for (const message of ready) this.#count(message, -1)
     const oldest = this.#open.values().next().value ?? Infinity
     let last: RabbitMessage | undefined
     let run = 0
@@ -76,6 +106,11 @@ export class RabbitIntake {
       if (run === ready.length) return
       for (const message of ready) if (message.fields.deliveryTag > oldest) this.#channel.ack(message)
     })
+  }
+
+  #count(message: RabbitMessage, step: number): void {
+    const consumerTag = message.fields.consumerTag ?? ''
+    this.#unacked.set(consumerTag, this.unackedOf(consumerTag) + step)
   }
 
   /** amqplib throws on a channel that is closing; what was not acked comes again. */

@@ -81,7 +81,7 @@ function placeIdOf(raw: RabbitMessage): string {
   const { messageId, timestamp } = raw.properties
   const id = textOf(messageId)
   if (id !== undefined && idProblem(id) === undefined) return id
-  return derivedId(raw.fields.routingKey, textOf(timestamp) ?? '', raw.content.toString('base64'))
+  return derivedId(JSON.stringify(copiedHeaders(raw)), textOf(timestamp) ?? '', raw.content.toString('base64'))
 }
 
 function contentDefect(properties: RabbitProperties, headers: RabbitTable | undefined): string | undefined {
@@ -136,6 +136,15 @@ export function deliveriesBefore(raw: RabbitMessage): number {
 const NOT_COPIED: ReadonlySet<string> = new Set(['CC', 'BCC', 'x-delivery-count', 'x-acquired-count', ATTEMPTS_HEADER, REDRIVEN_HEADER, DELAY_LEFT_HEADER])
 const NOT_COPIED_PREFIXES: readonly string[] = ['x-death', 'x-first-death', 'x-last-death', 'trunkline-dead-', 'trunkline-hold-']
 
+/** Headers that a copy keeps; the same at every delivery. */
+function copiedHeaders(raw: RabbitMessage): Record<string, unknown> {
+  const headers: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(raw.properties.headers ?? {})) {
+    if (!NOT_COPIED.has(name) && !NOT_COPIED_PREFIXES.some((prefix) => name.startsWith(prefix))) headers[name] = value
+  }
+  return headers
+}
+
 /**
  * Options to send a message once more with all that its publisher gave it, foreign headers included.
  *
@@ -144,11 +153,7 @@ const NOT_COPIED_PREFIXES: readonly string[] = ['x-death', 'x-first-death', 'x-l
  */
 export function copyOptionsOf(raw: RabbitMessage, added: RabbitTable): RabbitPublishOptions {
   const { properties } = raw
-  const headers: Record<string, unknown> = {}
-  for (const [name, value] of Object.entries(properties.headers ?? {})) {
-    if (!NOT_COPIED.has(name) && !NOT_COPIED_PREFIXES.some((prefix) => name.startsWith(prefix))) headers[name] = value
-  }
-  Object.assign(headers, added)
+  const headers = { ...copiedHeaders(raw), ...added }
   const { contentType, contentEncoding, correlationId, replyTo, messageId, timestamp, type, appId } = properties
   return {
     persistent: true,

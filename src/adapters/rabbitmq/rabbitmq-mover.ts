@@ -69,13 +69,15 @@ export class RabbitMover {
 
   /** Moves a message to the dead letters. */
   bury(moved: Moved, kind: Kind, group: string, record: DeadLetterRecord): Promise<void> {
-    const { source, id } = moved.message
+    const { source, id, defect } = moved.message
+    const order = this.#host.random.id(this.#host.clock.nowMs())
     return this.#move(moved, {
       exchange: '',
       routingKey: this.#names.dead,
       headers: {
-        [DEAD_HEADERS.id]: derivedId(kind, group, source, id),
-        [DEAD_HEADERS.order]: this.#host.random.id(this.#host.clock.nowMs()),
+        // Foreign messages may share an id, or have none of their own.
+        [DEAD_HEADERS.id]: defect === undefined ? derivedId(kind, group, source, id) : order,
+        [DEAD_HEADERS.order]: order,
         [DEAD_HEADERS.group]: group,
         [DEAD_HEADERS.kind]: kind,
         [DEAD_HEADERS.queue]: moved.queue,
