@@ -14,6 +14,8 @@ const NEEDED = [
   { program: 'rabbitmq-server', debianPackage: 'rabbitmq-server' },
   { program: 'postgres', debianPackage: 'postgresql' },
   { program: 'openssl', debianPackage: 'openssl' },
+  // The programs in another language that prove the wire format.
+  { program: 'python3', debianPackage: 'python3' },
 ]
 
 // Runs as root. A policy that says 101 keeps the packages from starting their daemons on the standard
