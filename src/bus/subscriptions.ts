@@ -121,6 +121,7 @@ export function eventPlan(request: PlanRequest, options: GroupOptions & { readon
   checkEvents(group, contracts)
   if (contracts.length === 0) throw conflict(group, 'no contract was given')
   const order = options.order ?? (contracts.some((contract) => contract.order === 'key') ? 'key' : 'none')
+  // The overloads of `on` tied the form of the handler to `batch`.
   const batch = options.batch === undefined ? undefined : { options: checkedBatch(options.batch), handle: handle as BatchHandle }
   const plan = new SubscriptionPlan({ kind: 'event', group, order, from: options.from ?? 'new', ...common(request, options), batch })
   const one: AnyHandle = batch === undefined ? (handle as AnyHandle) : (message, context) => batch.handle([message], context)
