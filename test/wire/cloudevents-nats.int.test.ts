@@ -1,4 +1,3 @@
-import { CloudEvent, HTTP, type Message as HttpMessage } from 'cloudevents'
 import { type Msg, type NatsConnection, connect, headers as natsHeaders } from 'nats'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { nats } from '../../src/adapters/nats/index.ts'
@@ -9,6 +8,7 @@ import type { ServerProcess } from '../servers/server-process.ts'
 import { until } from '../servers/until.ts'
 import { KEY, Placed, PlacedTwice, Quote, TRACE } from './contracts.ts'
 import { Peer } from './peer.ts'
+import { type EventParts, readStrictly, writtenBySdk } from './sdk.ts'
 
 let server: ServerProcess
 let raw: NatsConnection
@@ -53,21 +53,18 @@ async function taken(subject: string, work: () => Promise<void>): Promise<Msg> {
 }
 
 /** The rule of docs/wire-format.md: attributes are named alike, values are percent-encoded, the content type is an attribute. */
-function asHttp(message: Msg): HttpMessage {
+function asHttp(message: Msg): Record<string, string> {
   const headers: Record<string, string> = {}
-  for (const name of message.headers?.keys() ?? []) {
-    const value = decodeURIComponent(message.headers?.get(name) ?? '')
-    headers[name === 'ce-datacontenttype' ? 'content-type' : name] = value
-  }
-  return { headers, body: Buffer.from(message.data).toString() }
+  for (const name of message.headers?.keys() ?? []) headers[name === 'ce-datacontenttype' ? 'content-type' : name] = decodeURIComponent(message.headers?.get(name) ?? '')
+  return headers
 }
 
-function publishRaw(namespace: string, event: CloudEvent<unknown>): void {
-  const { headers, body } = HTTP.binary(event)
+function publishRaw(namespace: string, parts: EventParts): void {
+  const { headers, body } = writtenBySdk(parts)
   const sent = natsHeaders()
-  for (const [name, value] of Object.entries(headers)) sent.set(name === 'content-type' ? 'ce-datacontenttype' : name, encodeURIComponent(String(value)))
-  const bucket = bucketOf(String(event['partitionkey'] ?? event.id))
-  raw.publish(`${namespace}.e.${bucket >> 3}.${bucket & 7}.${event.type}`, Buffer.from(String(body)), { headers: sent })
+  for (const [name, value] of headers) sent.set(name === 'content-type' ? 'ce-datacontenttype' : name, encodeURIComponent(value))
+  const bucket = bucketOf(parts.partitionkey ?? parts.id)
+  raw.publish(`${namespace}.e.${bucket >> 3}.${bucket & 7}.${parts.type}`, body, { headers: sent })
 }
 
 test('the CloudEvents SDK reads every attribute of our messages, strictly', async () => {
@@ -78,10 +75,7 @@ test('the CloudEvents SDK reads every attribute of our messages, strictly', asyn
     bus.publish(PlacedTwice, { orderId: KEY, totalCents: 5 }, {
       id: 'id ü%', correlationId: 'flow 1', causationId: 'cause', tenant: 'acme', traceparent: TRACE, deadlineAtMs: 4_102_444_800_000, headers: { note: ' naïve 100% ' },
     }))
-  const event = HTTP.toEvent<{ readonly orderId: string }>(asHttp(message))
-  if (Array.isArray(event)) throw new TypeError('one event was sent')
-  expect(event.validate()).toBe(true)
-  expect(event.toJSON()).toEqual({
+  expect(readStrictly(asHttp(message), Buffer.from(message.data).toString())).toEqual({
     specversion: '1.0', id: 'id ü%', source: '/shop', type: 'sales.order-placed', time: expect.stringMatching(/^\d{4}-.*Z$/), datacontenttype: 'application/json', dataversion: '2',
     partitionkey: KEY, correlationid: 'flow 1', causationid: 'cause', tenant: 'acme', traceparent: TRACE, deadline: '2100-01-01T00:00:00.000Z', data: { orderId: KEY, totalCents: 5 },
   })
@@ -96,8 +90,8 @@ test('messages of the CloudEvents SDK reach our handlers with their types', asyn
   const bus = busOf(namespace)
   bus.on(PlacedTwice, { group: 'ledger' }, (message) => seen.push(message))
   await bus.start()
-  publishRaw(namespace, new CloudEvent({ id: 'sdk ü%', source: 'https://example.com/shop?x=1', type: 'sales.order-placed', partitionkey: KEY, correlationid: 'flow', tenant: 'acme', data: { orderId: KEY, total: 7 } }))
-  publishRaw(namespace, new CloudEvent({ id: 'sdk 2', source: '/sdk', type: 'sales.order-placed', dataversion: '2', data: { orderId: 'o', totalCents: 8 } }))
+  publishRaw(namespace, { id: 'sdk ü%', source: 'https://example.com/shop?x=1', type: 'sales.order-placed', partitionkey: KEY, correlationid: 'flow', tenant: 'acme', data: { orderId: KEY, total: 7 } })
+  publishRaw(namespace, { id: 'sdk 2', source: '/sdk', type: 'sales.order-placed', dataversion: '2', data: { orderId: 'o', totalCents: 8 } })
   await until(() => seen.length === 2)
   expect(seen.toSorted((left, right) => (left.id < right.id ? -1 : 1))).toMatchObject([
     { id: 'sdk 2', version: 2, data: { orderId: 'o', totalCents: 8 }, key: undefined, correlationId: 'sdk 2' },
@@ -111,8 +105,8 @@ test('what is no such message goes to the dead letters with its bytes', async ()
   bus.on(Placed, { group: 'ledger' }, () => {})
   await bus.start()
   raw.publish(`${namespace}.e.0.0.sales.order-placed`, Buffer.from([0xff, 0x00]))
-  publishRaw(namespace, new CloudEvent({ id: 'newer', source: '/sdk', type: 'sales.order-placed', dataversion: '9', data: {} }))
-  publishRaw(namespace, new CloudEvent({ id: 'xml', source: '/sdk', type: 'sales.order-placed', datacontenttype: 'application/xml', data: '<order/>' }))
+  publishRaw(namespace, { id: 'newer', source: '/sdk', type: 'sales.order-placed', dataversion: '9', data: {} })
+  publishRaw(namespace, { id: 'xml', source: '/sdk', type: 'sales.order-placed', datacontenttype: 'application/xml', data: '<order/>' })
   const letters = await until(async () => {
     const { items } = await bus.deadLetters.list()
     return items.length === 3 ? items : undefined
