@@ -25,7 +25,7 @@ export async function transportOf(choice: TransportChoice): Promise<Transport> {
     }
     case 'nats': {
       const { nats } = await import('trunkline/nats')
-      return nats({ servers: choice.url, namespace: choice.namespace, ackWaitMs: TAKEOVER_MS, leaseMs: TAKEOVER_MS })
+      return nats({ servers: choice.url, namespace: choice.namespace, ackWaitMs: TAKEOVER_MS, leaseMs: TAKEOVER_MS / 2 })
     }
     case 'rabbitmq': {
       const { rabbitmq } = await import('trunkline/rabbitmq')
