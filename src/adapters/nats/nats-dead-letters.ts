@@ -2,7 +2,7 @@ import { decodeDeadLetterRecord } from '../../bus/protocol/dead-letter-record.ts
 import type { DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetterPlane } from '../../bus/port.ts'
 import { isTypeName } from '../../contract/names.ts'
 import { unescapeHeader } from '../../contract/wire.ts'
-import { originalLines, parseHeaders } from './nats-headers.ts'
+import { originalLines, parseHeaders, type Headers } from './nats-headers.ts'
 import type { NatsHold } from './nats-hold.ts'
 import { connectionLost, numberIn, recordIn, type NatsLink } from './nats-link.ts'
 import { messageFrom } from './nats-message.ts'
@@ -20,7 +20,7 @@ interface StoredDeadLetter {
   readonly letter: DeadLetter
   /** The message's own header lines. */
   readonly lines: string
-  readonly headers: ReadonlyMap<string, string>
+  readonly headers: Headers
   /** End of its subject. */
   readonly type: string
 }
@@ -92,7 +92,7 @@ export class NatsDeadLetters implements DeadLetterPlane {
       stream: names.streams.retry,
       subject: names.retry(groupToken(letter.kind, letter.group), type),
       lines: `${lines}trunkline-attempts: 0\r\ntrunkline-due: 0\r\ntrunkline-redriven: true\r\n`,
-      storageId: `redrive/${seq}/${headers.get('nats-msg-id') ?? ''}`,
+      storageId: `redrive/${seq}/${headers.others.get('nats-msg-id') ?? ''}`,
       body: letter.message.body,
       type: letter.message.type,
       id: letter.message.id,
@@ -101,8 +101,8 @@ export class NatsDeadLetters implements DeadLetterPlane {
 
   /** The key is held in a lane: its owner acts on the wish, whenever there is one. */
   async #tellOwner({ headers, letter }: StoredDeadLetter, control: 'redrive' | 'remove'): Promise<void> {
-    const target = headers.get('trunkline-lane-id') ?? ''
-    const lane = Number(headers.get('trunkline-lane'))
+    const target = headers.others.get('trunkline-lane-id') ?? ''
+    const lane = Number(headers.others.get('trunkline-lane'))
     await this.#hold.control(groupToken(letter.kind, letter.group), lane, { role: 'control', id: `${control}-${target}`, target, control })
   }
 
@@ -130,7 +130,7 @@ export class NatsDeadLetters implements DeadLetterPlane {
     const headers = parseHeaders(text)
     const seq = numberIn(stored, 'seq')
     const subject = typeof stored['subject'] === 'string' ? stored['subject'] : ''
-    const kind = headers.get('trunkline-kind') === 'command' ? 'command' : 'event'
+    const kind = headers.others.get('trunkline-kind') === 'command' ? 'command' : 'event'
     return {
       seq,
       lines: originalLines(text),
@@ -138,11 +138,11 @@ export class NatsDeadLetters implements DeadLetterPlane {
       type: subject.split('.').slice(-3, -1).join('.'),
       letter: {
         id: `${seq}`,
-        group: unescapeHeader(headers.get('trunkline-group') ?? '') ?? '',
+        group: unescapeHeader(headers.others.get('trunkline-group') ?? '') ?? '',
         kind,
         message: messageFrom(headers, decoded(stored['data']), `${this.#names.streams.dead}:${seq}`),
-        record: decodeDeadLetterRecord(headers.get('trunkline-record')),
-        holdsKey: headers.has('trunkline-lane'),
+        record: decodeDeadLetterRecord(headers.others.get('trunkline-record')),
+        holdsKey: headers.others.has('trunkline-lane'),
       },
     }
   }

@@ -5,7 +5,7 @@ import { errorText } from '../../core/errors.ts'
 import { BACKOFF_DELAY_MIN_MS } from '../../core/limits.ts'
 import type { NatsAttempts } from './nats-attempts.ts'
 import { NatsDelivery } from './nats-delivery.ts'
-import { originalLines, parseHeaders } from './nats-headers.ts'
+import { originalLines, parseHeaders, type Headers } from './nats-headers.ts'
 import type { NatsLink } from './nats-link.ts'
 import { messageFrom } from './nats-message.ts'
 import type { NatsNames } from './nats-names.ts'
@@ -47,7 +47,7 @@ export interface FeedPlan {
 
 /** What is known of a message that is about to be handed out. */
 interface Known {
-  readonly headers: ReadonlyMap<string, string>
+  readonly headers: Headers
   readonly begun: number
   readonly isSuspect: boolean
   readonly isRedriven: boolean
@@ -192,15 +192,15 @@ export class NatsFeed implements PullTarget, Beating {
    */
   #onRetryPulled(pulled: Pulled): void {
     const headers = parseHeaders(pulled.text)
-    const dueMs = count(headers.get('trunkline-due'))
+    const dueMs = count(headers.others.get('trunkline-due'))
     const nowMs = this.#parts.host.clock.nowMs()
     if (dueMs > nowMs) {
       this.#nak(pulled.reply, Math.max(dueMs - nowMs, BACKOFF_DELAY_MIN_MS))
       this.#puller.release()
       return
     }
-    const begun = count(headers.get('trunkline-attempts'))
-    const isRedriven = headers.get('trunkline-redriven') === 'true'
+    const begun = count(headers.others.get('trunkline-attempts'))
+    const isRedriven = headers.others.get('trunkline-redriven') === 'true'
     if (pulled.deliveryCount > 1 && nowMs >= dueMs + this.#plan.consumer.ackWaitMs) this.#takeSuspect(pulled, begun, isRedriven)
     else this.#hand(pulled, { headers, begun, isSuspect: false, isRedriven, hasRecord: false })
   }

@@ -24,19 +24,26 @@ export class HeaderBlock {
   }
 }
 
-/** The header block of a message as text, empty where it has none. */
-export function headerText(message: NatsMessage, data: Uint8Array, reply: string | undefined): string {
+/**
+ * The header block of a message as text, empty where it has none.
+ *
+ * @param subjectLength the subject's length where the caller can guess it: decoding the subject costs more than the guess.
+ */
+export function headerText(message: NatsMessage, data: Uint8Array, reply: string | undefined, subjectLength = 0): string {
   const sizeOf = message.size?.()
   if (sizeOf !== undefined) {
     // Both clients hand out data as a view behind its headers, so the block is right before it.
-    const length = sizeOf - message.subject.length - (reply?.length ?? 0) - data.length
-    if (length === 0) return ''
-    if (length > 0 && length <= data.byteOffset) {
-      const text = Buffer.from(data.buffer, data.byteOffset - length, length).toString()
-      if (text.startsWith(VERSION) && text.endsWith('\r\n\r\n')) return text
-    }
+    const beside = sizeOf - (reply?.length ?? 0) - data.length
+    return blockBefore(data, beside - subjectLength) ?? blockBefore(data, beside - message.subject.length) ?? rebuilt(message)
   }
   return rebuilt(message)
+}
+
+/** The block of that length right before `data`, or undefined where there is none. */
+function blockBefore(data: Uint8Array, length: number): string | undefined {
+  if (length < FIRST_LINE.length || length > data.byteOffset) return undefined
+  const text = Buffer.from(data.buffer, data.byteOffset - length, length).toString()
+  return text.startsWith(VERSION) && text.endsWith('\r\n\r\n') ? text : undefined
 }
 
 /** For a client that keeps headers elsewhere. */
@@ -60,10 +67,22 @@ export function statusText(text: string): string {
   return text.slice(VERSION.length + 5, Math.max(0, text.indexOf('\r\n'))).slice(0, 200)
 }
 
+/** What a header block says, with names in lower case. */
+export interface Headers {
+  /** CloudEvents attributes by their names without the prefix, still escaped. */
+  readonly attributes: ReadonlyMap<string, string>
+  /** All other headers. */
+  readonly others: ReadonlyMap<string, string>
+  /** True where a value may be escaped or quoted. */
+  readonly isEscaped: boolean
+}
+
+const PREFIX = 'ce-'
+
 /** Names that nearly every message has, by length: recognised in place, without making and hashing a new text each time. */
-const COMMON_NAMES: readonly (readonly string[])[] = byLength([
-  'ce-datacontenttype', 'ce-specversion', 'ce-id', 'ce-source', 'ce-type', 'ce-time', 'ce-dataversion', 'ce-partitionkey', 'ce-correlationid',
-  'ce-causationid', 'ce-traceparent', 'ce-hops', 'ce-replyto', 'Nats-Msg-Id', 'Nats-Expected-Stream', 'trunkline-attempts', 'trunkline-due',
+const COMMON_ATTRIBUTES: readonly (readonly string[])[] = byLength([
+  'datacontenttype', 'specversion', 'id', 'source', 'type', 'time', 'dataversion', 'partitionkey', 'correlationid', 'causationid',
+  'deadline', 'traceparent', 'tracestate', 'hops', 'replyto', 'outcome', 'tenant',
 ])
 
 function byLength(names: readonly string[]): readonly (readonly string[])[] {
@@ -75,20 +94,23 @@ function byLength(names: readonly string[]): readonly (readonly string[])[] {
   return table
 }
 
-function nameAt(text: string, at: number, colon: number): string {
-  const common = COMMON_NAMES[colon - at]
+/** The attribute's name between `at` and `colon`. */
+function attributeAt(text: string, at: number, colon: number): string {
+  const common = COMMON_ATTRIBUTES[colon - at]
   if (common !== undefined) for (const name of common) if (text.startsWith(name, at)) return name
-  return text.slice(at, colon)
+  return text.slice(at, colon).toLowerCase()
 }
 
 const BLANK = 0x20
 
 /**
- * Names in lower case and values without surrounding blanks. Of a repeated name the first counts, so that
- * nobody can override an attribute by appending it again.
+ * Values without surrounding blanks. Of a repeated name the first counts, so that nobody can override an attribute by
+ * appending it again.
  */
-export function parseHeaders(text: string): Map<string, string> {
-  const headers = new Map<string, string>()
+export function parseHeaders(text: string): Headers {
+  const attributes = new Map<string, string>()
+  const others = new Map<string, string>()
+  const headers = { attributes, others, isEscaped: text.includes('%') || text.includes('"') }
   let at = text.indexOf('\r\n') + 2
   if (at < 2) return headers
   for (;;) {
@@ -96,14 +118,24 @@ export function parseHeaders(text: string): Map<string, string> {
     if (end <= at) return headers
     const colon = text.indexOf(':', at)
     if (colon > at && colon < end) {
-      const name = nameAt(text, at, colon).toLowerCase()
-      const from = text.charCodeAt(colon + 1) === BLANK ? colon + 2 : colon + 1
-      const isTrimmed = from < end && text.charCodeAt(from) > BLANK && text.charCodeAt(end - 1) > BLANK
-      const value = text.slice(from, end)
-      if (!headers.has(name)) headers.set(name, isTrimmed ? value : value.trim())
+      const isAttribute = isPrefixed(text, at)
+      const name = isAttribute ? attributeAt(text, at + PREFIX.length, colon) : text.slice(at, colon).toLowerCase()
+      const map = isAttribute ? attributes : others
+      if (!map.has(name)) map.set(name, valueAt(text, colon + 1, end))
     }
     at = end + 2
   }
+}
+
+function isPrefixed(text: string, at: number): boolean {
+  return text.charCodeAt(at + 2) === 0x2d && (text.startsWith(PREFIX, at) || text.slice(at, at + PREFIX.length).toLowerCase() === PREFIX)
+}
+
+function valueAt(text: string, start: number, end: number): string {
+  const from = text.charCodeAt(start) === BLANK ? start + 1 : start
+  const isTrimmed = from < end && text.charCodeAt(from) > BLANK && text.charCodeAt(end - 1) > BLANK
+  const value = text.slice(from, end)
+  return isTrimmed ? value : value.trim()
 }
 
 /** Lines of a block that are neither the broker's nor our own notes: what a copy of the message keeps. */

@@ -84,7 +84,7 @@ export class NatsHold {
     const seq = numberIn(stored, 'seq')
     const message = messageFrom(headers, decoded(stored['data']), `${this.#names.streams.hold}:${seq}`)
     this.originals.keep(message, text)
-    return { seq, entry: readHoldEntry((name) => headers.get(name), message) }
+    return { seq, entry: readHoldEntry((name) => headers.others.get(name), message) }
   }
 
   async #store(subject: string, lines: string, id: string, message: WireMessage | undefined, signal: AbortSignal | undefined): Promise<number> {

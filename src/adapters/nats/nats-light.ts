@@ -49,9 +49,10 @@ export class NatsLight implements LightPlane {
   }
 
   async onRequest(type: string, sink: LightSink): Promise<LightSubscription> {
-    const subscription = this.#link.subscribe(this.#names.request(type), type, (message) => {
+    const subject = this.#names.request(type)
+    const subscription = this.#link.subscribe(subject, type, (message) => {
       const { data, reply } = message
-      sink({ message: messageOf(headerText(message, data, reply), data, ''), replyTo: reply === undefined || reply === '' ? undefined : reply })
+      sink({ message: messageOf(headerText(message, data, reply, subject.length), data, ''), replyTo: reply === undefined || reply === '' ? undefined : reply })
     })
     return await this.#open([subscription])
   }

@@ -1,6 +1,6 @@
-import { CONTENT_TYPE, escapeHeader, isUserHeader, readMessage, unescapeHeader, writeAttributes } from '../../contract/wire.ts'
+import { escapeHeader, isUserHeader, readMessage, unescapeHeader, writeAttributes } from '../../contract/wire.ts'
 import type { WireMessage } from '../../core/envelope.ts'
-import { parseHeaders } from './nats-headers.ts'
+import { parseHeaders, type Headers } from './nats-headers.ts'
 
 // Pure mapping between messages and header lines: the NATS binding of CloudEvents 1.0 in binary mode.
 // Attributes are `ce-…` with percent-encoded values; the user's headers keep their names, and their values
@@ -8,22 +8,44 @@ import { parseHeaders } from './nats-headers.ts'
 
 /** The header lines of a message. */
 export function headerLines(message: WireMessage): string {
-  let lines = message.contentType === CONTENT_TYPE ? `ce-datacontenttype: ${CONTENT_TYPE}\r\n` : line('ce-datacontenttype', message.contentType)
+  return written(message, '', noEscape) ?? written(message, '', escapeHeader) ?? ''
+}
+
+/**
+ * The header lines of a message to store, with the id under which the stream drops repeats: CloudEvents ids are unique
+ * per source only.
+ */
+export function storedLines(message: WireMessage): string {
+  return written(message, STORAGE_ID, noEscape) ?? written(message, STORAGE_ID, escapeHeader) ?? ''
+}
+
+const STORAGE_ID = 'Nats-Msg-Id'
+
+/**
+ * Header lines with every value given to `escape`; undefined where nothing was to be escaped and some value must be. One look at
+ * all values together costs less than one at each, and nearly no message needs escaping.
+ */
+function written(message: WireMessage, idHeader: string, escape: (value: string) => string): string | undefined {
+  let values = message.contentType
+  let lines = idHeader === '' ? '' : `${idHeader}: ${escape(message.source)}#${escape(message.id)}\r\n`
+  lines += `ce-datacontenttype: ${escape(message.contentType)}\r\n`
   writeAttributes(message, (name, value) => {
-    lines += `ce-${name}: ${escapeHeader(value)}\r\n`
+    lines += `ce-${name}: ${escape(value)}\r\n`
+    values += value
   })
   const { headers } = message
-  if (headers !== undefined) for (const name of Object.keys(headers)) lines += line(name, headers[name] ?? '')
-  return lines
+  if (headers !== undefined) {
+    for (const name of Object.keys(headers)) {
+      const value = headers[name] ?? ''
+      lines += `${name}: ${escape(value)}\r\n`
+      values += value
+    }
+  }
+  return escape === noEscape && escapeHeader(values) !== values ? undefined : lines
 }
 
-function line(name: string, value: string): string {
-  return `${name}: ${escapeHeader(value)}\r\n`
-}
-
-/** The id under which a stream drops repeats: CloudEvents ids are unique per source only. */
-export function storageId(message: WireMessage): string {
-  return escapeHeader(`${message.source}#${message.id}`)
+function noEscape(value: string): string {
+  return value
 }
 
 /**
@@ -37,52 +59,37 @@ export function messageOf(text: string, body: Uint8Array, placeId: string): Wire
 }
 
 /** As `messageOf`, for headers that were parsed already. */
-export function messageFrom(headers: ReadonlyMap<string, string>, body: Uint8Array, placeId: string): WireMessage {
-  const reader = new HeaderReader(headers)
+export function messageFrom(headers: Headers, body: Uint8Array, placeId: string): WireMessage {
+  const { attributes, others, isEscaped } = headers
+  const contentType = attributes.get('datacontenttype') ?? others.get('content-type')
+  const shared = { headers: others.size === 0 ? undefined : userHeaders(others), body, placeId }
+  if (!isEscaped) return readMessage({ ...shared, attribute: (name) => attributes.get(name), contentType })
   return readMessage({
-    attribute: (name) => reader.attribute(name),
-    contentType: reader.contentType(),
-    headers: reader.userHeaders(),
-    body,
-    placeId,
-    defect: reader.defect(),
+    ...shared,
+    attribute: (name) => unescaped(attributes.get(name)),
+    contentType: unescaped(contentType),
+    defect: badEscape(attributes),
   })
 }
 
-class HeaderReader {
-  readonly #headers: ReadonlyMap<string, string>
+function unescaped(raw: string | undefined): string | undefined {
+  return raw === undefined ? undefined : unescapeHeader(raw)
+}
 
-  constructor(headers: ReadonlyMap<string, string>) {
-    this.#headers = headers
+function userHeaders(others: ReadonlyMap<string, string>): Readonly<Record<string, string>> | undefined {
+  let found: Record<string, string> | undefined
+  for (const [name, raw] of others) {
+    if (!isUserHeader(name)) continue
+    found ??= Object.create(null) as Record<string, string> // a null prototype, so that no name means more than text
+    found[name] = unescapeHeader(raw) ?? raw
   }
+  return found
+}
 
-  attribute(name: string): string | undefined {
-    const raw = this.#headers.get(`ce-${name}`)
-    return raw === undefined ? undefined : unescapeHeader(raw)
+/** An escape that is no UTF-8 must not be taken for an attribute that is absent. */
+function badEscape(attributes: ReadonlyMap<string, string>): string | undefined {
+  for (const [name, raw] of attributes) {
+    if (raw.includes('%') && unescapeHeader(raw) === undefined) return `the header ce-${name.slice(0, 64)} is not percent-encoded UTF-8`
   }
-
-  contentType(): string | undefined {
-    const raw = this.#headers.get('ce-datacontenttype') ?? this.#headers.get('content-type')
-    return raw === undefined ? undefined : unescapeHeader(raw)
-  }
-
-  userHeaders(): Readonly<Record<string, string>> | undefined {
-    let found: Record<string, string> | undefined
-    for (const [name, raw] of this.#headers) {
-      if (name.startsWith('ce-') || name.startsWith('nats-') || !isUserHeader(name)) continue
-      found ??= Object.create(null) as Record<string, string> // a null prototype, so that no name means more than text
-      found[name] = unescapeHeader(raw) ?? raw
-    }
-    return found
-  }
-
-  /** An escape that is no UTF-8 must not be taken for an attribute that is absent. */
-  defect(): string | undefined {
-    for (const [name, raw] of this.#headers) {
-      if (raw.includes('%') && name.startsWith('ce-') && unescapeHeader(raw) === undefined) {
-        return `the header ${name.slice(0, 64)} is not percent-encoded UTF-8`
-      }
-    }
-    return undefined
-  }
+  return undefined
 }

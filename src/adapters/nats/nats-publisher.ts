@@ -18,7 +18,7 @@ const WRONG_SEQUENCE_CODES: ReadonlySet<number> = new Set([10_070, 10_071, 10_16
 export interface Store {
   readonly stream: string
   readonly subject: string
-  /** Header lines, each with CR LF; the id and the stream are added. */
+  /** Header lines, each with CR LF; the stream is added, and the id where it is given apart. */
   readonly lines: string
   /** Id under which the stream drops repeats; without one every send is stored. */
   readonly storageId: string | undefined
@@ -39,14 +39,14 @@ class PendingStore {
   readonly store: Store
   readonly headers: HeaderBlock
   readonly signal: AbortSignal | undefined
-  readonly resolve: (stored: Stored) => void
+  readonly resolve: (seq: number, isDuplicate: boolean) => void
   readonly reject: (error: TrunklineError) => void
   sweeps = 0
 
   constructor(
     store: Store,
     signal: AbortSignal | undefined,
-    resolve: (stored: Stored) => void,
+    resolve: (seq: number, isDuplicate: boolean) => void,
     reject: (error: TrunklineError) => void,
   ) {
     const id = store.storageId === undefined ? '' : `Nats-Msg-Id: ${store.storageId}\r\n`
@@ -95,21 +95,28 @@ export class NatsPublisher implements LinkListener {
    */
   store(store: Store, signal?: AbortSignal): Promise<Stored> {
     return new Promise((resolve, reject) => {
-      if (this.#isClosed) {
-        reject(connectionLost('the transport is closed'))
-        return
-      }
-      const pending = new PendingStore(store, signal, resolve, reject)
-      const bytes = pending.headers.byteLength + store.body.length
-      if (bytes > this.#link.payloadBytesMax) {
-        reject(refused(store, `it takes ${bytes} bytes; the server accepts ${this.#link.payloadBytesMax}`)) // N-23
-        return
-      }
+      this.#add(new PendingStore(store, signal, (seq, isDuplicate) => resolve({ seq, isDuplicate }), reject))
+    })
+  }
+
+  /** As `store`, where only the fact counts. */
+  keep(store: Store, signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#add(new PendingStore(store, signal, () => resolve(), reject))
+    })
+  }
+
+  #add(pending: PendingStore): void {
+    const { store, reject, headers } = pending
+    const bytes = headers.byteLength + store.body.length
+    if (this.#isClosed) reject(connectionLost('the transport is closed'))
+    else if (bytes > this.#link.payloadBytesMax) reject(refused(store, `it takes ${bytes} bytes; the server accepts ${this.#link.payloadBytesMax}`)) // N-23
+    else {
       const number = this.#next++
       this.#pending.set(number, pending)
       this.#sweepTimer ??= this.#link.host.clock.setTimer(SWEEP_MS, () => this.#sweep(), { background: true })
       if (this.#canSend()) this.#send(number, pending)
-    })
+    }
   }
 
   onLinkUp(): void {
@@ -191,7 +198,7 @@ export class NatsPublisher implements LinkListener {
     }
     this.#resends = 0
     this.#pending.delete(number)
-    pending.resolve({ seq, isDuplicate: !endsWithNumber(data) && text(data).includes('"duplicate"') })
+    pending.resolve(seq, !endsWithNumber(data) && text(data).includes('"duplicate"'))
   }
 
   #onOtherAck(number: number, pending: PendingStore, data: Uint8Array): void {
@@ -214,7 +221,7 @@ export class NatsPublisher implements LinkListener {
     // N-21: what does not come from the stream, somebody else's answer on our subject, proves nothing; the ack still comes.
     if (ack['stream'] !== pending.store.stream || numberIn(ack, 'seq') === 0) return
     this.#pending.delete(number)
-    pending.resolve({ seq: numberIn(ack, 'seq'), isDuplicate: ack['duplicate'] === true })
+    pending.resolve(numberIn(ack, 'seq'), ack['duplicate'] === true)
   }
 
   #resendLater(): void {

@@ -52,6 +52,7 @@ export class NatsPuller implements LinkListener, Beating {
   readonly #ackPrefix: string
   #subscription: NatsClientSubscription | undefined
   #inbox = ''
+  #subjectLength = 0
   /** Messages that the server was asked for and has not sent. */
   #asked = 0
   /** Messages that came and are not settled. */
@@ -160,8 +161,15 @@ export class NatsPuller implements LinkListener, Beating {
     this.#recoveries = 0
     const place = placeOf(reply, this.#ackPrefix)
     const { data } = message
-    this.#target.onPulled({ ...place, data, text: headerText(message, data, reply), reply })
+    this.#target.onPulled({ ...place, data, text: this.#textOf(message, data, reply), reply })
     this.#refill()
+  }
+
+  /** Most messages of a consumer have subjects of one length. */
+  #textOf(message: NatsMessage, data: Uint8Array, reply: string): string {
+    const text = headerText(message, data, reply, this.#subjectLength)
+    if (text !== '' && (message.size?.() ?? 0) - reply.length - data.length - text.length !== this.#subjectLength) this.#subjectLength = message.subject.length
+    return text
   }
 
   #onStatus(message: NatsMessage): void {
@@ -171,7 +179,7 @@ export class NatsPuller implements LinkListener, Beating {
       this.#recoveries = 0
       return
     }
-    const left = parseHeaders(text).get('nats-pending-messages')
+    const left = parseHeaders(text).others.get('nats-pending-messages')
     if ((status === 408 || status === 404) && left !== undefined) {
       this.#asked = Math.max(0, this.#asked - Number(left))
       this.#refill()

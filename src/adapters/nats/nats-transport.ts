@@ -20,7 +20,7 @@ import { NatsLaneGroup, type LaneParts } from './nats-lane-group.ts'
 import { NatsLeases } from './nats-lease.ts'
 import { NatsLight } from './nats-light.ts'
 import { connectionLost, NatsLink } from './nats-link.ts'
-import { headerLines, storageId } from './nats-message.ts'
+import { storedLines } from './nats-message.ts'
 import { NatsNames } from './nats-names.ts'
 import { settingsOf, targetOf, type NatsOptions, type NatsSettings, type NatsTarget } from './nats-options.ts'
 import { NatsPublisher } from './nats-publisher.ts'
@@ -111,20 +111,16 @@ class NatsTransport implements Transport {
   publish(outbound: Outbound, signal: AbortSignal | undefined): Promise<void> {
     const { publisher, names } = this.#need()
     const { message, kind } = outbound
-    return publisher
-      .store(
-        {
-          stream: names.streamOf(kind),
-          subject: names.subjectOf(kind, message),
-          lines: headerLines(message),
-          storageId: storageId(message),
-          body: message.body,
-          type: message.type,
-          id: message.id,
-        },
-        signal,
-      )
-      .then(noValue)
+    const store = {
+      stream: names.streamOf(kind),
+      subject: names.subjectOf(kind, message),
+      lines: storedLines(message),
+      storageId: undefined,
+      body: message.body,
+      type: message.type,
+      id: message.id,
+    }
+    return publisher.keep(store, signal)
   }
 
   async subscribe(subscription: Subscription, sink: DeliverySink): Promise<TransportSubscription> {
@@ -191,8 +187,6 @@ class NatsTransport implements Transport {
     return this.#running
   }
 }
-
-function noValue(): void {}
 
 /** What the bus' health says about an old server; empty for others. */
 function durabilityNote(version: string): string {
