@@ -4,7 +4,7 @@ import { Ticked } from './conformance-contracts.ts'
 import { range, sorted, userError } from './conformance-stage.ts'
 
 /** Handlers of many messages at once. */
-export const batchCases: readonly ConformanceCase[] = casesOf('batches', [
+export const batchCases: readonly ConformanceCase[] = casesOf('batches', ['canStore'], [
   {
     name: 'hands many messages to a batch handler at once, each one time',
     async run(stage) {

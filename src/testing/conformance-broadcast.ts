@@ -5,7 +5,7 @@ import { LooseTicked, Ticked, Tocked } from './conformance-contracts.ts'
 import { range, sorted, userError } from './conformance-stage.ts'
 
 /** Events for every instance, without durability. */
-export const broadcastCases: readonly ConformanceCase[] = casesOf('broadcast', [
+export const broadcastCases: readonly ConformanceCase[] = casesOf('broadcast', [], [
   {
     name: 'hands a broadcast to every instance, the sender among them',
     needs: ['canBroadcast'],
@@ -21,7 +21,7 @@ export const broadcastCases: readonly ConformanceCase[] = casesOf('broadcast', [
   },
   {
     name: 'hands what is published durably to broadcast subscriptions as well',
-    needs: ['canBroadcast'],
+    needs: ['canStore', 'canBroadcast'],
     async run(stage) {
       const seen: string[] = []
       for (const name of ['a', 'b']) {
@@ -49,7 +49,7 @@ export const broadcastCases: readonly ConformanceCase[] = casesOf('broadcast', [
   },
   {
     name: 'stores nothing for who is not there and nothing for groups',
-    needs: ['canBroadcast'],
+    needs: ['canStore', 'canBroadcast'],
     async run(stage) {
       const seen: string[] = []
       const publisher = await stage.publisher()

@@ -6,7 +6,7 @@ import { LooseQuote, Moved, Quote, Reserve, Ticked, Tocked, Weigh } from './conf
 import { range, refusal, userError } from './conformance-stage.ts'
 
 /** Questions and answers. */
-export const callCases: readonly ConformanceCase[] = casesOf('calls', [
+export const callCases: readonly ConformanceCase[] = casesOf('calls', [], [
   {
     name: 'answers a query of another service',
     needs: ['canRequest'],
@@ -58,7 +58,7 @@ export const callCases: readonly ConformanceCase[] = casesOf('calls', [
           .start()
       }
       const asking = await stage.publisher()
-      const answers = range(1, 40).map((n) => asking.ask(Quote, { n }, { timeoutMs: 15_000 }))
+      const answers = range(1, 40).map((n) => asking.ask(Quote, { n }, { timeoutMs: stage.patienceMs }))
       await stage.until('all have arrived', () => busy.length >= 40)
       gate.open()
       await Promise.all(answers)
@@ -116,12 +116,12 @@ export const callCases: readonly ConformanceCase[] = casesOf('calls', [
     needs: ['canRequest'],
     async run(stage) {
       const bus = await stage.publisher()
-      await refusal(() => bus.ask(Quote, { n: 1 }, { timeoutMs: 15_000 }), 'bus.no_responder')
+      await refusal(() => bus.ask(Quote, { n: 1 }, { timeoutMs: stage.patienceMs }), 'bus.no_responder')
       const answering = stage.bus('pricing').answer(Quote, () => ({ text: 'x' }))
       await answering.start()
       deepEqual(await bus.ask(Quote, { n: 1 }), { text: 'x' })
       await answering.stop()
-      await refusal(() => bus.ask(Quote, { n: 1 }, { timeoutMs: 15_000 }), 'bus.no_responder')
+      await refusal(() => bus.ask(Quote, { n: 1 }, { timeoutMs: stage.patienceMs }), 'bus.no_responder')
     },
   },
   {
@@ -161,7 +161,7 @@ export const callCases: readonly ConformanceCase[] = casesOf('calls', [
         .start()
       const asking = await stage.publisher()
       const controller = new AbortController()
-      const asked = refusal(() => asking.ask(Quote, { n: 1 }, { signal: controller.signal, timeoutMs: 15_000 }), 'bus.ask_cancelled')
+      const asked = refusal(() => asking.ask(Quote, { n: 1 }, { signal: controller.signal, timeoutMs: stage.patienceMs }), 'bus.ask_cancelled')
       controller.abort(userError('changed my mind'))
       const error = await asked
       match(String(error.cause), /changed my mind/)
@@ -181,7 +181,7 @@ export const callCases: readonly ConformanceCase[] = casesOf('calls', [
       })
       await answering.start()
       const asking = await stage.publisher()
-      const first = asking.ask(Quote, { n: 1 }, { timeoutMs: 15_000 })
+      const first = asking.ask(Quote, { n: 1 }, { timeoutMs: stage.patienceMs })
       await stage.until('the handler is busy', () => seen.length === 1)
       const lateMs = stage.nowMs + 60
       await refusal(() => asking.ask(Quote, { n: 2 }, { timeoutMs: 40 }), 'bus.ask_timeout')
@@ -194,7 +194,7 @@ export const callCases: readonly ConformanceCase[] = casesOf('calls', [
   },
   {
     name: 'answers a command that is asked, after its handler is done',
-    needs: ['canRequest', 'canDelayRetry'],
+    needs: ['canStore', 'canRequest', 'canDelayRetry'],
     async run(stage) {
       const runs: string[] = []
       const stock = stage.bus('stock').handle(Reserve, { retry: { attemptsMax: 2 } }, ({ data }, { attempt }) => {
@@ -217,7 +217,7 @@ export const callCases: readonly ConformanceCase[] = casesOf('calls', [
   },
   {
     name: 'handles an asked command although its asker has given up',
-    needs: ['canRequest'],
+    needs: ['canStore', 'canRequest'],
     async run(stage) {
       const asking = await stage.publisher()
       await refusal(() => asking.ask(Reserve, { key: 'k', n: 1 }, { timeoutMs: 40 }), 'bus.ask_timeout')
@@ -270,7 +270,7 @@ export const callCases: readonly ConformanceCase[] = casesOf('calls', [
   },
   {
     name: 'hands correlation, causation and tenant on through two hops, and no deadline to what is published',
-    needs: ['canRequest'],
+    needs: ['canStore', 'canRequest'],
     async run(stage) {
       const seen: string[] = []
       const deadlineAtMs = stage.nowMs + 60_000
@@ -299,7 +299,7 @@ export const callCases: readonly ConformanceCase[] = casesOf('calls', [
   },
   {
     name: 'dead-letters a message whose deadline has passed',
-    needs: ['canManageDeadLetters'],
+    needs: ['canStore', 'canManageDeadLetters'],
     async run(stage) {
       let runs = 0
       const bus = stage.bus().on(Ticked, { group: 'work' }, () => {

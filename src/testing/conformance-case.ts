@@ -27,7 +27,7 @@ export interface ConformanceCase {
   run(stage: Stage): Promise<void>
 }
 
-/** The cases of one family, without repeating it on each. */
-export function casesOf(family: ConformanceFamily, cases: readonly Omit<ConformanceCase, 'family'>[]): readonly ConformanceCase[] {
-  return cases.map((one) => ({ family, ...one }))
+/** The cases of one family, without repeating it, and what all of them need, on each. */
+export function casesOf(family: ConformanceFamily, needs: ConformanceCase['needs'], cases: readonly Omit<ConformanceCase, 'family'>[]): readonly ConformanceCase[] {
+  return cases.map((one) => ({ ...one, family, needs: [...(needs ?? []), ...(one.needs ?? [])] }))
 }

@@ -28,7 +28,7 @@ function numberOf(letter: DeadLetter | undefined): number {
 }
 
 /** What was given up is kept, shown, and brought back. */
-export const deadLetterCases: readonly ConformanceCase[] = casesOf('dead letters', [
+export const deadLetterCases: readonly ConformanceCase[] = casesOf('dead letters', ['canStore'], [
   {
     name: 'keeps the whole reason: error, causes, attempts, handler, service, instance and time',
     needs: ['canManageDeadLetters', 'canDelayRetry'],
@@ -67,14 +67,14 @@ export const deadLetterCases: readonly ConformanceCase[] = casesOf('dead letters
       await stage.until('it is delivered', () => port.deliveries.length === 1)
       const record = { reason: 'contract.body_malformed', errors: [], attempts: 1, handler: 'h', service: 's', instance: 'i', at: '2020-01-01T00:00:00.000Z' }
       await port.deliveries[0]?.deadLetter(record)
-      await stage.until('it is listed', async () => (await port.transport.deadLetters?.list({}, { limit: 10 }))?.items.length === 1)
-      const letter = (await port.transport.deadLetters?.list({}, { limit: 10 }))?.items[0]
+      await stage.until('it is listed', async () => (await port.deadLetters.list({}, { limit: 10 })).items.length === 1)
+      const letter = (await port.deadLetters.list({}, { limit: 10 })).items[0]
       ok(letter !== undefined)
       deepEqual(comparable(letter.message), comparable(sent))
       deepEqual(letter.record, record)
-      const read = await port.transport.deadLetters?.read(letter.id)
+      const read = await port.deadLetters.read(letter.id)
       deepEqual(comparable(read?.message ?? sent), comparable(sent))
-      equal(await port.transport.deadLetters?.redrive(letter.id), true)
+      equal(await port.deadLetters.redrive(letter.id), true)
       await stage.until('it is delivered again', () => port.deliveries.length === 2)
       const again = port.deliveries[1]
       ok(again !== undefined)

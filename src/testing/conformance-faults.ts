@@ -71,16 +71,16 @@ function isUp(bus: Bus): boolean {
 }
 
 /** What happens when brokers and links break. These cases need a broker of their own. */
-export const faultCases: readonly ConformanceCase[] = casesOf('faults', [
+export const faultCases: readonly ConformanceCase[] = casesOf('faults', [], [
   {
     name: 'loses nothing when the broker restarts under load',
-    needs: ['survivesBrokerRestart'],
+    needs: ['canStore', 'survivesBrokerRestart'],
     uses: 'faults',
     run: (stage) => survives(stage, ({ faults }) => faults.restart()),
   },
   {
     name: 'loses nothing when the broker is killed under load',
-    needs: ['survivesBrokerRestart'],
+    needs: ['canStore', 'survivesBrokerRestart'],
     uses: 'faults',
     run: (stage) =>
       survives(
@@ -94,6 +94,7 @@ export const faultCases: readonly ConformanceCase[] = casesOf('faults', [
   },
   {
     name: 'loses nothing when links are cut again and again under load',
+    needs: ['canStore'],
     uses: 'faults',
     run: (stage) =>
       survives(stage, async ({ faults }) => {
@@ -105,6 +106,7 @@ export const faultCases: readonly ConformanceCase[] = casesOf('faults', [
   },
   {
     name: 'notices a link that has gone silent, and loses nothing',
+    needs: ['canStore'],
     uses: 'faults',
     run: (stage) =>
       survives(stage, async ({ faults }) => {
@@ -121,7 +123,7 @@ export const faultCases: readonly ConformanceCase[] = casesOf('faults', [
   },
   {
     name: 'shows a broker that is gone in its health, and its return',
-    needs: ['survivesBrokerRestart'],
+    needs: ['canStore', 'survivesBrokerRestart'],
     uses: 'faults',
     async run(stage) {
       const states: string[] = []
@@ -146,7 +148,7 @@ export const faultCases: readonly ConformanceCase[] = casesOf('faults', [
   },
   {
     name: 'lets a publish wait for the broker within its time, and fail after it',
-    needs: ['survivesBrokerRestart'],
+    needs: ['canStore', 'survivesBrokerRestart'],
     uses: 'faults',
     async run(stage) {
       const seen = new Set<number>()
@@ -164,7 +166,7 @@ export const faultCases: readonly ConformanceCase[] = casesOf('faults', [
   },
   {
     name: 'keeps groups, delayed messages and dead letters when the broker is killed',
-    needs: ['survivesBrokerRestart', 'canDelayRetry', 'canManageDeadLetters'],
+    needs: ['canStore', 'survivesBrokerRestart', 'canDelayRetry', 'canManageDeadLetters'],
     uses: 'faults',
     async run(stage) {
       const seen: string[] = []
@@ -194,7 +196,7 @@ export const faultCases: readonly ConformanceCase[] = casesOf('faults', [
   },
   {
     name: 'keeps the order of every key when the broker is killed',
-    needs: ['survivesBrokerRestart', 'canOrderByKey'],
+    needs: ['canStore', 'survivesBrokerRestart', 'canOrderByKey'],
     uses: 'faults',
     run: keepsOrderThroughDeath,
   },

@@ -1,6 +1,6 @@
 import { deepEqual, equal, ok } from 'node:assert/strict'
 import { type ConformanceCase, casesOf } from './conformance-case.ts'
-import { Ticked } from './conformance-contracts.ts'
+import { Moved, Ticked } from './conformance-contracts.ts'
 import { KeyLog, isInOrder, publishMoves } from './conformance-order.ts'
 import { type Stage, range, sorted } from './conformance-stage.ts'
 import type { WorkerProcess } from './conformance-subject.ts'
@@ -10,11 +10,12 @@ import type { WorkerLine, WorkerSettings } from './conformance-worker.ts'
 const RECOVERY_MS_MAX = 45_000
 
 /** What is left of a service whose process was killed. */
-export const processCases: readonly ConformanceCase[] = casesOf('processes', [
+export const processCases: readonly ConformanceCase[] = casesOf('processes', ['canStore'], [
   {
     name: 'delivers again what a killed process had not finished',
     uses: 'workers',
     async run(stage) {
+      await declareGroup(stage, 'handler')
       const first = stage.worker({ role: 'handler', endlessN: 1 })
       await stage.until('the worker is ready', () => said(first, 'ready').length === 1, RECOVERY_MS_MAX)
       const publisher = await stage.publisher()
@@ -37,6 +38,7 @@ export const processCases: readonly ConformanceCase[] = casesOf('processes', [
     name: 'loses nothing when processes are killed under load',
     uses: 'workers',
     async run(stage) {
+      await declareGroup(stage, 'handler')
       const count = 300
       const settings: WorkerSettings = { role: 'handler', workMs: 2, inFlightMax: 8 }
       const workers = [stage.worker(settings), stage.worker(settings)]
@@ -76,6 +78,7 @@ export const processCases: readonly ConformanceCase[] = casesOf('processes', [
     needs: ['canOrderByKey'],
     uses: 'workers',
     async run(stage) {
+      await declareGroup(stage, 'ordered')
       const settings: WorkerSettings = { role: 'ordered', workMs: 3, inFlightMax: 8 }
       const workers = [stage.worker(settings), stage.worker(settings)]
       await stage.until('the workers are ready', () => workers.every((worker) => said(worker, 'ready').length === 1), RECOVERY_MS_MAX)
@@ -94,13 +97,19 @@ export const processCases: readonly ConformanceCase[] = casesOf('processes', [
   },
 ])
 
+/** Makes the workers' group before the first of them starts; what cannot be done is refused here and not in a child. */
+async function declareGroup(stage: Stage, role: 'handler' | 'ordered'): Promise<void> {
+  const bus = stage.bus('worker')
+  if (role === 'handler') bus.on(Ticked, { group: 'work' }, () => {})
+  else bus.on(Moved, { group: 'ordered', order: 'key' }, () => {})
+  await bus.start()
+  await bus.stop()
+}
+
 async function killsItsProcess(stage: Stage): Promise<void> {
   const attemptsMax = 3
   const settings: WorkerSettings = { role: 'handler', deadlyN: 13, attemptsMax, inFlightMax: 4 }
-  // The group exists before anything is published; this instance takes nothing.
-  const bus = stage.bus('worker').on(Ticked, { group: 'work' }, () => {})
-  await bus.start()
-  await bus.stop()
+  await declareGroup(stage, 'handler')
   const publisher = await stage.publisher()
   for (const n of range(1, 25)) await publisher.publish(Ticked, { n })
   const workers: WorkerProcess[] = [stage.worker(settings)]

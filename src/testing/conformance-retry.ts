@@ -11,7 +11,7 @@ import { range, sorted, userError, wireMessage } from './conformance-stage.ts'
 const NEVER_MS = 600_000
 
 /** What happens after a handler has failed. */
-export const retryCases: readonly ConformanceCase[] = casesOf('retry', [
+export const retryCases: readonly ConformanceCase[] = casesOf('retry', ['canStore'], [
   {
     name: 'delivers a failed message again with the next attempt number, until it succeeds',
     needs: ['canDelayRetry'],

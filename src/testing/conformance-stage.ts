@@ -1,7 +1,9 @@
 import { fail } from 'node:assert/strict'
 import { type Bus, createBus } from '../bus/bus.ts'
+import { deadLetterPlane } from '../bus/dead-letters.ts'
 import type { BusOptions } from '../bus/options.ts'
-import type { Delivery, Outbound, Subscription, Transport, TransportHost, TransportSubscription } from '../bus/port.ts'
+import type { DeadLetterPlane, Delivery, Outbound, Subscription, Transport, TransportHost, TransportSubscription } from '../bus/port.ts'
+import type { RetryOptions } from '../core/backoff.ts'
 import { instantText, sleep, systemClock } from '../core/clock.ts'
 import type { WireMessage } from '../core/envelope.ts'
 import { type ErrorCode, isTrunklineError } from '../core/errors.ts'
@@ -31,6 +33,12 @@ export class Gate {
 /** What a bus of the stage is made of, beside its service. */
 export type StageBusOptions = Partial<Omit<BusOptions, 'service' | 'transport'>>
 
+/** What a stage is told about its case. */
+export interface StageOptions {
+  /** False where buses must not ask for delayed retries, because the transport has none and the case is not about them. Default true. */
+  readonly delays?: boolean
+}
+
 /** A transport without a bus round it, and what it has handed over. */
 export class PortSession {
   readonly transport: Transport
@@ -42,6 +50,11 @@ export class PortSession {
 
   async publish(kind: Outbound['kind'], message: WireMessage): Promise<void> {
     await this.transport.publish({ kind, message }, undefined)
+  }
+
+  /** The dead letters. @throws `bus.unsupported` where the transport has none. */
+  get deadLetters(): DeadLetterPlane {
+    return deadLetterPlane(this.transport)
   }
 
   /** Subscribes and collects what is delivered in `deliveries`. */
@@ -62,15 +75,22 @@ export class Stage implements AsyncDisposable {
   /** Repeats from run to run, so that a case that shuffles does so in the same way. */
   readonly random: Random = seededRandom(20_251)
   readonly #place: ConformancePlace
+  readonly #options: StageOptions
   readonly #buses: Bus[] = []
   readonly #ports: Transport[] = []
   readonly #workers: WorkerProcess[] = []
   readonly #gates: Gate[] = []
   readonly #others: Stage[] = []
 
-  constructor(subject: ConformanceSubject, place: ConformancePlace) {
+  constructor(subject: ConformanceSubject, place: ConformancePlace, options: StageOptions = {}) {
     this.subject = subject
     this.#place = place
+    this.#options = options
+  }
+
+  /** A time limit for asks that is only reached by a failure. */
+  get patienceMs(): number {
+    return Math.min(15_000, this.subject.waitMsMax ?? Infinity)
   }
 
   /** The clock of the machine: transports under test run in real time. */
@@ -81,11 +101,12 @@ export class Stage implements AsyncDisposable {
   /** A bus of one instance of `service`, not started. */
   bus(service = 'shop', options: StageBusOptions = {}): Bus {
     const { defaults, ...rest } = options
+    const retry: RetryOptions = this.#options.delays === false ? { attemptsMax: 1 } : { initialMs: 5, maxMs: 20 }
     const bus = createBus({
       service: { name: service },
       transport: this.#place.open(),
       ...rest,
-      defaults: { retry: { initialMs: 5, maxMs: 20 }, publishTimeoutMs: 15_000, drainTimeoutMs: 3_000, ...defaults },
+      defaults: { retry, publishTimeoutMs: 15_000, askTimeoutMs: this.patienceMs, drainTimeoutMs: 3_000, ...defaults },
     })
     this.#buses.push(bus)
     return bus
@@ -118,7 +139,7 @@ export class Stage implements AsyncDisposable {
 
   /** Another, separate place of the same subject. */
   async elsewhere(): Promise<Stage> {
-    const other = new Stage(this.subject, await this.subject.place())
+    const other = new Stage(this.subject, await this.subject.place(), this.#options)
     this.#others.push(other)
     return other
   }
@@ -141,8 +162,12 @@ export class Stage implements AsyncDisposable {
     return this.#place.publishForeign?.(...message) ?? fail(`${this.subject.name} is written by this library alone`)
   }
 
-  /** Resolves when the condition holds; rejects when it does not in time. An error that it throws counts as "not yet". */
-  async until(what: string, holds: () => boolean | Promise<boolean>, waitMsMax: number = WAIT_MS_MAX): Promise<void> {
+  /**
+   * Resolves when the condition holds; rejects when it does not in time. An error that it throws counts as "not yet",
+   * `bus.unsupported` apart, which no time can change.
+   */
+  async until(what: string, holds: () => boolean | Promise<boolean>, longestMs: number = WAIT_MS_MAX): Promise<void> {
+    const waitMsMax = Math.min(longestMs, this.subject.waitMsMax ?? Infinity)
     const endMs = systemClock.monotonicMs() + waitMsMax
     let lastError: unknown
     for (;;) {
@@ -150,6 +175,7 @@ export class Stage implements AsyncDisposable {
         if (await holds()) return
         lastError = undefined
       } catch (error) {
+        if (isTrunklineError(error, 'bus.unsupported')) throw error
         lastError = error
       }
       if (systemClock.monotonicMs() > endMs) {
@@ -212,6 +238,8 @@ export async function refusal(work: () => unknown, code: ErrorCode, what = ''): 
     await work()
   } catch (error) {
     if (isTrunklineError(error, code)) return error
+    // Told apart by the suite itself: the transport does not have what the case needs.
+    if (isTrunklineError(error, 'bus.unsupported')) throw error
     return fail(`${what} was refused with ${error instanceof Error ? error.message : String(error)}, not with ${code}`)
   }
   return fail(`${what} was accepted instead of refused with ${code}`)

@@ -9,6 +9,8 @@ export interface ConformanceSubject {
   readonly capabilities: TransportCapabilities
   /** Parts of a place that this technology cannot have, each with the reason; shown in the matrix. */
   readonly without?: Readonly<Partial<Record<PlacePart, string>>>
+  /** Longest wait for something that must happen, in milliseconds. Only failures reach it. Default: 20,000, and more where a fault is recovered from. */
+  readonly waitMsMax?: number
   /**
    * Makes a place of its own for one case: an empty namespace, file or broker in which nothing of another
    * case is heard. Closed by the suite.

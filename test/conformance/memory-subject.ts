@@ -1,6 +1,6 @@
-import { memory, memoryBroker, memoryCapabilities } from '../../src/adapters/memory/index.ts'
+import { type MemoryBroker, memory, memoryBroker, memoryCapabilities } from '../../src/adapters/memory/index.ts'
+import type { Transport } from '../../src/index.ts'
 import { type ConformancePlace, type ConformanceSubject, type WorkerLine, type WorkerProcess, type WorkerSettings, runConformanceWorker } from '../../src/testing/index.ts'
-import type { MemoryBroker } from '../../src/adapters/memory/index.ts'
 
 /** The memory transport: a broker per case; a worker is a bus in this process, and its death cuts it off from the broker. */
 export const memorySubject: ConformanceSubject = {
@@ -14,22 +14,23 @@ export const memorySubject: ConformanceSubject = {
     const broker = memoryBroker()
     return Promise.resolve({
       open: () => memory({ broker }),
-      spawn: (settings: WorkerSettings) => new MemoryWorker(broker, settings),
+      spawn: (settings) => new MemoryWorker(broker, memory({ broker }), settings),
       close: () => Promise.resolve(),
     })
   },
 }
 
-class MemoryWorker implements WorkerProcess {
+/** A worker in this process. */
+export class MemoryWorker implements WorkerProcess {
   readonly lines: WorkerLine[] = []
   readonly #broker: MemoryBroker
   #instance = ''
   isAlive = true
 
-  constructor(broker: MemoryBroker, settings: WorkerSettings) {
+  constructor(broker: MemoryBroker, transport: Transport, settings: WorkerSettings) {
     this.#broker = broker
     const never = new Promise<never>(() => {})
-    void runConformanceWorker(memory({ broker }), settings, {
+    runConformanceWorker(transport, settings, {
       born: (instance) => {
         this.#instance = instance
       },
@@ -41,6 +42,8 @@ class MemoryWorker implements WorkerProcess {
         this.#sever()
         return never
       },
+    }).catch(() => {
+      this.isAlive = false
     })
   }
 
