@@ -82,7 +82,6 @@ export interface RabbitChannel {
   get(queue: string): Promise<RabbitMessage | false>
   ack(message: RabbitMessage, allUpTo?: boolean): void
   nack(message: RabbitMessage, allUpTo?: boolean, requeue?: boolean): void
-  nackAll(requeue?: boolean): void
   prefetch(count: number): Promise<unknown>
 }
 

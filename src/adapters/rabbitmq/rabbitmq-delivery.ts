@@ -13,6 +13,8 @@ export interface DeliveryDesk {
   readonly queue: string
   readonly mover: RabbitMover
   readonly repair: () => Promise<void>
+  /** Deliveries that are not settled. */
+  readonly open: Set<RabbitDelivery>
 }
 
 const DONE = Promise.resolve()
@@ -36,6 +38,7 @@ export class RabbitDelivery implements Delivery, Moved {
     this.attempt = state.attempt
     this.isSuspect = state.isSuspect
     this.isRedriven = state.isRedriven
+    desk.open.add(this)
   }
 
   get queue(): string {
@@ -75,9 +78,18 @@ export class RabbitDelivery implements Delivery, Moved {
     return this.#desk.mover.toQueue(this, this.#desk.queue, this.#headers(this.attempt - 1))
   }
 
+  /**
+   * Leaves it to others although its handler may still run: the attempt counts. Settling it afterwards does nothing.
+   */
+  abandon(): Promise<void> {
+    if (!this.#claim()) return DONE
+    return this.#desk.mover.toQueue(this, this.#desk.queue, this.#headers(this.attempt))
+  }
+
   #claim(): boolean {
     if (this.#isSettled) return false
     this.#isSettled = true
+    this.#desk.open.delete(this)
     return true
   }
 

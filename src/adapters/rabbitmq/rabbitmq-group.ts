@@ -39,6 +39,7 @@ export class RabbitGroup implements TransportSubscription {
   readonly #suspects: GroupChannel
   readonly #mainStation: RabbitStation
   readonly #suspectStation: RabbitStation
+  readonly #open = new Set<RabbitDelivery>()
   /** Came in while the subscription was being paused. */
   readonly #held: RabbitDelivery[] = []
   readonly #moving = new Set<Promise<void>>()
@@ -86,6 +87,7 @@ export class RabbitGroup implements TransportSubscription {
 
   async #close(): Promise<void> {
     await this.pause()
+    for (const delivery of this.#open) this.#track(delivery.abandon())
     const moved = Promise.allSettled(this.#moving)
     await answered(this.#settings.host.clock, moved, this.#settings.commandTimeoutMs, 'moving messages').catch(() => undefined)
     this.#main.flush()
@@ -142,7 +144,7 @@ export class RabbitGroup implements TransportSubscription {
         await topology.declareBase(channel)
         await topology.declareGroup(channel, kind, group, type)
       })
-    return { kind, group, queue, mover, repair }
+    return { kind, group, queue, mover, repair, open: this.#open }
   }
 
   #take(queue: string, raw: RabbitMessage, intake: RabbitIntake): void {

@@ -170,6 +170,20 @@ describe('settling', () => {
     await again.ack()
   })
 
+  test('leaves what was not settled when it closed to others, with the attempt counted', async () => {
+    const where = options()
+    await using a = await openTransport(where)
+    await using b = await openTransport(where)
+    const one = await inboxOf(a.transport, groupOf('shop.billing', ['sales.order-placed']))
+    for (let n = 0; n < 3; n++) await emit(a.transport, 'sales.order-placed')
+    const late = await one.at(2)
+    await one.subscription.close()
+    const two = await inboxOf(b.transport, groupOf('shop.billing', ['sales.order-placed']))
+    await two.at(2)
+    await late.ack()
+    expect(two.deliveries.map(({ attempt }) => attempt)).toEqual([2, 2, 2])
+  })
+
   test('ignores a second settling and goes on', async () => {
     const where = options()
     await using open = await openTransport(where)
