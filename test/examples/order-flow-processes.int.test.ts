@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,6 +14,17 @@ const DEMO_MS_MAX = 180_000
 async function processesOf(run: DemoRun): Promise<readonly number[]> {
   const services = ['shop', 'stock', 'billing', 'reporting']
   return await Promise.all(services.map((service) => until(() => run.fact(service, 'ready-1') ?? 0, { what: `the process of ${service}` })))
+}
+
+/** Where the demo's private server is; whatever answers there, it is not gone. */
+function serverOf(run: DemoRun): string {
+  const address = /127\.0\.0\.1:\d+/.exec(readFileSync(join(run.dir ?? '', 'nats.conf'), 'utf8'))?.[0] ?? ''
+  expect(address).not.toBe('')
+  return `http://${address}`
+}
+
+function parentOf(pid: number): number {
+  return Number(execFileSync('ps', ['-o', 'ppid=', '-p', `${pid}`], { encoding: 'utf8' }))
 }
 
 beforeAll(async () => {
@@ -51,20 +63,23 @@ test.each(['SIGINT', 'SIGTERM'] as const)('%s ends everything and leaves nothing
   await using run = new DemoRun(['--transport', 'nats', '--rate', '20'])
   await until(() => run.published >= 5, { deadlineMs: 60_000, what: 'the shop publishing' })
   const pids = await processesOf(run)
-  const url = readFileSync(join(run.dir ?? '', 'nats.conf'), 'utf8')
+  const server = serverOf(run)
   run.child.kill(signal)
   expect(await run.end).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining(`broken off by ${signal}`) })
   expect(pids.filter(isRunning)).toEqual([])
   expect(run.leftBehind).toEqual([])
-  await expect(fetch(`http://${/127\.0\.0\.1:\d+/.exec(url)?.[0]}`)).rejects.toThrow('fetch failed')
+  await expect(fetch(server)).rejects.toThrow('fetch failed')
 })
 
-test('a demo that is killed itself leaves nothing behind either', { timeout: DEMO_MS_MAX }, async () => {
+test.each(['npm script', 'supervisor'])('a killed %s leaves nothing behind either', { timeout: DEMO_MS_MAX }, async (victim) => {
   await using run = new DemoRun(['--transport', 'nats', '--rate', '20'])
   await until(() => run.published >= 5, { deadlineMs: 60_000, what: 'the shop publishing' })
   const pids = await processesOf(run)
-  run.child.kill('SIGKILL')
+  const server = serverOf(run)
+  const script = run.child.pid ?? 0
+  process.kill(victim === 'supervisor' ? parentOf(pids[0] ?? 0) : script, 'SIGKILL')
   await until(() => run.leftBehind.length === 0 && !pids.some(isRunning), { deadlineMs: 30_000, what: 'everything being gone' })
+  await expect(fetch(server)).rejects.toThrow('fetch failed')
 })
 
 test('on a broker that runs already, one demo after the other has its own figures', { timeout: DEMO_MS_MAX }, async () => {
