@@ -1,9 +1,13 @@
 import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict'
 import type { BusEvent } from '../bus/bus-events.ts'
+import type { LightDelivery } from '../bus/port.ts'
 import { isTrunklineError } from '../core/errors.ts'
 import { type ConformanceCase, casesOf } from './conformance-case.ts'
 import { LooseQuote, Moved, Quote, Reserve, Ticked, Tocked, Weigh } from './conformance-contracts.ts'
-import { range, refusal, userError } from './conformance-stage.ts'
+import { range, refusal, userError, wireMessage } from './conformance-stage.ts'
+
+/** An ask whose time is over: its own limit, or the handler's, which ends at the same instant. */
+const isOver = (error: unknown): boolean => isTrunklineError(error, 'bus.ask_timeout') || isTrunklineError(error, 'bus.answer_failed')
 
 /** Questions and answers. */
 export const callCases: readonly ConformanceCase[] = casesOf('calls', [], [
@@ -128,23 +132,42 @@ export const callCases: readonly ConformanceCase[] = casesOf('calls', [], [
     name: 'gives up an ask that takes too long, and drops and counts its late answer',
     needs: ['canRequest'],
     async run(stage) {
-      const gate = stage.gate()
       const events: BusEvent[] = []
+      // Without a bus of its own: a bus would give its handler up at the asker's deadline and say so.
+      const answering = await stage.port('pricing')
+      const requests: LightDelivery[] = []
+      await answering.light.onRequest(Quote.type, (delivery) => {
+        requests.push(delivery)
+      })
+      const asking = await stage.publisher()
+      asking.observe((event) => events.push(event))
+      await refusal(() => asking.ask(Quote, { n: 1 }, { timeoutMs: 150 }), 'bus.ask_timeout')
+      await stage.until('the question has arrived', () => requests.length === 1)
+      await answering.light.reply(requests[0]?.replyTo ?? '', wireMessage({ type: Quote.type, outcome: 'ok' }, { text: 'late' }))
+      await stage.until('the late answer is counted', () => asking.stats().lateReplies === 1)
+      equal(events.filter(({ kind }) => kind === 'reply-late').length, 1)
+    },
+  },
+  {
+    name: 'gives up a handler at the deadline of its asker',
+    needs: ['canRequest'],
+    async run(stage) {
+      const reasons: unknown[] = []
       await stage
         .bus('pricing')
-        .answer(Quote, async () => {
-          await gate.opened
+        .answer(Quote, async (_message, { signal }) => {
+          await new Promise<void>((resolve) => {
+            signal.addEventListener('abort', () => resolve())
+          })
+          reasons.push(signal.reason)
           return { text: 'late' }
         })
         .start()
       const asking = await stage.publisher()
-      asking.observe((event) => events.push(event))
-      // The answering side gives up at the deadline as well, so the answer must be on its way before.
-      const asked = refusal(() => asking.ask(Quote, { n: 1 }, { timeoutMs: 150 }), 'bus.ask_timeout')
-      await asked
-      gate.open()
-      await stage.until('the late answer is counted', () => asking.stats().lateReplies === 1)
-      equal(events.filter(({ kind }) => kind === 'reply-late').length, 1)
+      // The asker and the handler are given up at the same instant; the asker hears of one or the other.
+      await rejects(asking.ask(Quote, { n: 1 }, { timeoutMs: 150 }), isOver)
+      await stage.until('the handler is told', () => reasons.length === 1)
+      match(String(reasons[0]), /bus\.handler_timeout/)
     },
   },
   {
@@ -259,7 +282,6 @@ export const callCases: readonly ConformanceCase[] = casesOf('calls', [], [
       const asking = await stage.publisher()
       const endMs = stage.nowMs + 200
       // At the deadline the asker gives up and the handler is given up; either may be heard first, on both hops.
-      const isOver = (error: unknown): boolean => isTrunklineError(error, 'bus.ask_timeout') || isTrunklineError(error, 'bus.answer_failed')
       await rejects(asking.ask(Quote, { n: 1 }, { timeoutMs: 200 }), isOver)
       await stage.until('the second hop has ended too, long before its own limit', () => outcomes.length === 1)
       ok(outcomes.every((code) => code === 'bus.ask_timeout' || code === 'bus.answer_failed'), outcomes.join())

@@ -2,11 +2,11 @@ import { fail } from 'node:assert/strict'
 import { type Bus, createBus } from '../bus/bus.ts'
 import { deadLetterPlane } from '../bus/dead-letters.ts'
 import type { BusOptions } from '../bus/options.ts'
-import type { DeadLetterPlane, Delivery, Outbound, Subscription, Transport, TransportHost, TransportSubscription } from '../bus/port.ts'
+import type { DeadLetterPlane, Delivery, LightPlane, Outbound, Subscription, Transport, TransportHost, TransportSubscription } from '../bus/port.ts'
 import type { RetryOptions } from '../core/backoff.ts'
 import { instantText, sleep, systemClock } from '../core/clock.ts'
 import type { WireMessage } from '../core/envelope.ts'
-import { type ErrorCode, isTrunklineError } from '../core/errors.ts'
+import { type ErrorCode, TrunklineError, isTrunklineError } from '../core/errors.ts'
 import { silentLogger } from '../core/logger.ts'
 import { type Random, seededRandom, systemRandom } from '../core/random.ts'
 import type { WorkerSettings } from './conformance-worker.ts'
@@ -50,6 +50,13 @@ export class PortSession {
 
   async publish(kind: Outbound['kind'], message: WireMessage): Promise<void> {
     await this.transport.publish({ kind, message }, undefined)
+  }
+
+  /** The light plane. @throws `bus.unsupported` where the transport has none. */
+  get light(): LightPlane {
+    const { light, name, capabilities } = this.transport
+    if (light !== undefined && capabilities.canRequest) return light
+    throw new TrunklineError('bus.unsupported', { adapter: name, capability: 'canRequest', needed: 'the light plane' })
   }
 
   /** The dead letters. @throws `bus.unsupported` where the transport has none. */
