@@ -413,6 +413,46 @@ describe('an error that no redelivery mends', () => {
 })
 
 describe('an asked command', () => {
+  test('is acknowledged only after its answer is on its way, so that a death in between repeats both', async () => {
+    await using rig = new BusRig()
+    const sent = new Gate()
+    const answers: string[] = []
+    const { inner, sink } = await onFake(rig, (one) => one.handle(Reserve, ({ data }) => {
+      if (data.sku === 'gone') throw Reserve.error('soldOut', { sku: data.sku })
+      if (data.sku === 'broken') throw reject('no')
+      return { left: 1 }
+    }))
+    inner.light = {
+      address: 'inbox', onReply: () => {}, replyAddress: (token) => token,
+      broadcast: () => Promise.resolve(), request: () => Promise.resolve(),
+      onBroadcast: () => Promise.reject(new TypeError('not used')), onRequest: () => Promise.reject(new TypeError('not used')),
+      reply: (replyTo, message) => {
+        answers.push(`${replyTo} ${message.outcome ?? 'ok'} ${Buffer.from(message.body).toString()}`)
+        return sent.opened
+      },
+    }
+    const deliveries = ['a', 'gone', 'broken'].map((sku) => new FakeDelivery(wireMessage({ type: Reserve.type, data: { sku }, replyTo: `inbox/${sku}` })))
+    for (const delivery of deliveries) sink(delivery)
+    await rig.clock.settle()
+    expect(answers.toSorted()).toEqual([
+      'inbox/a ok {"left":1}', 'inbox/broken failed {"code":"bus.rejected","problem":"bus.rejected {\\"reason\\":\\"no\\"}"}', 'inbox/gone error.soldOut {"sku":"gone"}',
+    ])
+    // What was given up is kept before anybody hears of it.
+    expect(deliveries.map(({ settled }) => settled)).toEqual([[], [], ['dead bus.rejected 1']])
+    sent.open()
+    await rig.clock.settle()
+    expect(deliveries.map(({ settled }) => settled)).toEqual([['ack'], ['ack'], ['dead bus.rejected 1']])
+  })
+
+  test('is acknowledged also when its answer cannot be sent', async () => {
+    await using rig = new BusRig()
+    const { inner, sink } = await onFake(rig, (one) => one.handle(Reserve, () => ({ left: 1 })))
+    const delivery = new FakeDelivery(wireMessage({ type: Reserve.type, data: { sku: 'a' }, replyTo: 'nowhere' }))
+    sink(delivery)
+    await rig.clock.settle()
+    expect([inner.light, delivery.settled]).toEqual([undefined, ['ack']])
+  })
+
   test('is answered before it is acknowledged, once, with what became of it in the end', async () => {
     await using rig = new BusRig()
     const bus = rig.bus({ transport: memory({ broker: rig.broker }) })
