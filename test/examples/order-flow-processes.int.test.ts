@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
 import { ensureFreshDist } from '../../scripts/fresh-dist.mjs'
 import { natsServer } from '../servers/nats-server.ts'
+import { acceptsConnections } from '../servers/server-process.ts'
 import { until } from '../servers/until.ts'
 import { DemoRun, SHARED_SUMMARY, demo, demoJson, figuresOf, isRunning, sharedFile, totalsOf } from './demo-run.ts'
 
@@ -16,11 +17,11 @@ async function processesOf(run: DemoRun): Promise<readonly number[]> {
   return await Promise.all(services.map((service) => until(() => run.fact(service, 'ready-1') ?? 0, { what: `the process of ${service}` })))
 }
 
-/** Where the demo's private server is; whatever answers there, it is not gone. */
-function serverOf(run: DemoRun): string {
-  const address = /127\.0\.0\.1:\d+/.exec(readFileSync(join(run.dir ?? '', 'nats.conf'), 'utf8'))?.[0] ?? ''
-  expect(address).not.toBe('')
-  return `http://${address}`
+/** Port of the demo's private server. */
+function portOf(run: DemoRun): number {
+  const port = Number(/127\.0\.0\.1:(\d+)/.exec(readFileSync(join(run.dir ?? '', 'nats.conf'), 'utf8'))?.[1])
+  expect(port).toBeGreaterThan(0)
+  return port
 }
 
 function parentOf(pid: number): number {
@@ -63,23 +64,23 @@ test.each(['SIGINT', 'SIGTERM'] as const)('%s ends everything and leaves nothing
   await using run = new DemoRun(['--transport', 'nats', '--rate', '20'])
   await until(() => run.published >= 5, { deadlineMs: 60_000, what: 'the shop publishing' })
   const pids = await processesOf(run)
-  const server = serverOf(run)
+  const port = portOf(run)
   run.child.kill(signal)
   expect(await run.end).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining(`broken off by ${signal}`) })
   expect(pids.filter(isRunning)).toEqual([])
   expect(run.leftBehind).toEqual([])
-  await expect(fetch(server)).rejects.toThrow('fetch failed')
+  expect(await acceptsConnections(port)).toBe(false)
 })
 
 test.each(['npm script', 'supervisor'])('a killed %s leaves nothing behind either', { timeout: DEMO_MS_MAX }, async (victim) => {
   await using run = new DemoRun(['--transport', 'nats', '--rate', '20'])
   await until(() => run.published >= 5, { deadlineMs: 60_000, what: 'the shop publishing' })
   const pids = await processesOf(run)
-  const server = serverOf(run)
+  const port = portOf(run)
   const script = run.child.pid ?? 0
   process.kill(victim === 'supervisor' ? parentOf(pids[0] ?? 0) : script, 'SIGKILL')
   await until(() => run.leftBehind.length === 0 && !pids.some(isRunning), { deadlineMs: 30_000, what: 'everything being gone' })
-  await expect(fetch(server)).rejects.toThrow('fetch failed')
+  expect(await acceptsConnections(port)).toBe(false)
 })
 
 test('on a broker that runs already, one demo after the other has its own figures', { timeout: DEMO_MS_MAX }, async () => {
