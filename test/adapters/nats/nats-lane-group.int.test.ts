@@ -1,3 +1,4 @@
+import { connect } from 'nats'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import type { Delivery } from '../../../src/bus/port.ts'
 import { natsServer } from '../../servers/nats-server.ts'
@@ -206,6 +207,31 @@ test('keeps order when the link breaks again and again', async () => {
   }
   await until(() => [...ledger.first.values()].flat().length === 1_200 && ledger.handled.size === 1_200, { deadlineMs: 40_000 })
   expect(Object.fromEntries(ledger.first)).toEqual(Object.fromEntries(sent))
+})
+
+test('keeps order when somebody else takes deliveries away from its consumers', async () => {
+  const one = await rig()
+  const ledger = new Ledger()
+  await listen(one, ordered({ inFlightMax: 4 }), new Inbox((delivery) => ledger.handle(delivery, async () => await delivery.ack())))
+  const before = await publishKeys(one, 16, 1)
+  await until(() => ledger.handled.size === 16)
+  const thief = await connect({ servers: server.url })
+  // Like a frozen owner that wakes up: its requests are served, and nobody acks what they bring.
+  const stolen: string[] = []
+  for (let lane = 0; lane < 8; lane++) {
+    const inbox = `thief.${lane}`
+    thief.subscribe(inbox, { callback: (_error, message) => stolen.push(message.subject) })
+    const stream = `${space.toUpperCase()}_EVENTS`
+    thief.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.e-shop=2Eledger--lane-${lane}`, Buffer.from('{"batch":3,"expires":20000000000}'), { reply: inbox })
+  }
+  await thief.flush()
+  const sent = await publishKeys(one, 16, 20)
+  await until(() => ledger.handled.size === 336, { deadlineMs: 30_000 })
+  for (const [key, ids] of before) sent.get(key)?.unshift(...ids)
+  expect(stolen.filter((subject) => subject.startsWith(space)).length).toBeGreaterThan(5)
+  expect(Object.fromEntries(ledger.first)).toEqual(Object.fromEntries(sent))
+  expect(ledger.overlaps).toBe(0)
+  await thief.close()
 })
 
 test('refuses a group whose instances disagree about its lanes', async () => {
