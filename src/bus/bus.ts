@@ -2,32 +2,30 @@ import type { AnyCommand, AnyQuery, Contract, ContractTypes, DataInput, DefinedC
 import { checkedName } from '../contract/names.ts'
 import { type Clock, systemClock } from '../core/clock.ts'
 import { TrunklineError, errorText } from '../core/errors.ts'
-import { ASK_TIMEOUT_MS, BODY_BYTES_MAX, DRAIN_TIMEOUT_MS, HANDLER_TIMEOUT_MS, IN_FLIGHT_LIMIT, PUBLISH_TIMEOUT_MS } from '../core/limits.ts'
+import { BODY_BYTES_MAX, DRAIN_TIMEOUT_MS, IN_FLIGHT_LIMIT } from '../core/limits.ts'
 import { type Logger, silentLogger } from '../core/logger.ts'
 import { type Random, systemRandom } from '../core/random.ts'
-import { LightRunner, answerMessage } from './answers.ts'
 import type { BatchHandle } from './batch-runner.ts'
-import type { HandlerContext } from './context.ts'
 import { BusCounters, type BusEvent, type BusHealth, type BusState, type BusStats } from './bus-events.ts'
 import { Calls } from './calls.ts'
+import type { HandlerContext } from './context.ts'
 import { DeadLetters, deadLetterPlane } from './dead-letters.ts'
 import { DeadlineSweep } from './deadline-sweep.ts'
-import type { AnswerOutcome, DeliveryRunner, HandlerEntry, RunnerHost } from './delivery-runner.ts'
+import type { RunnerHost } from './delivery-runner.ts'
 import { Envelopes } from './envelopes.ts'
-import { type Middleware, type PublishStep, handleChain, publishChain } from './middleware.ts'
+import { Intake } from './intake.ts'
+import { type Middleware, handleChain } from './middleware.ts'
 import type {
   AnswerOptions, AskOptions, BatchGroupOptions, BroadcastOptions, BusDefaults, BusOptions, CallHandler, EventBatchHandler, EventHandler, GroupOptions,
   HandleOptions, PublishOptions,
 } from './options.ts'
-import type { BusExtension, LightPlane, LightSubscription, Transport, TransportHost, TransportSubscription } from './port.ts'
-import { codeOf, inRange, wholeInRange } from './retry-policy.ts'
+import type { BusExtension, Transport, TransportHost } from './port.ts'
 import { ContractRegistry } from './registry.ts'
+import { inRange, wholeInRange } from './retry-policy.ts'
 import { RuntimeTransport } from './runtime-transport.ts'
-import { currentScope } from './scope.ts'
-import { type AnyHandle, type PlanRequest, type SubscriptionPlan, checkEvents, commandPlan, eventPlan, handlerName, listOf } from './subscriptions.ts'
+import { Sender } from './sender.ts'
+import { type AnyHandle, type PlanRequest, checkEvents, commandPlan, eventPlan, listOf } from './subscriptions.ts'
 import { SuspectGate } from './suspect-gate.ts'
-
-const STORED: Promise<void> = Promise.resolve()
 
 /** A handler as a caller may write it: its parameter is typed by its contract. */
 type TypedHandle = (message: never, context: HandlerContext) => unknown
@@ -35,24 +33,6 @@ type TypedHandle = (message: never, context: HandlerContext) => unknown
 /** The overloads tied the handler to its contract, whose `decode` makes what it is called with. */
 function erased(handler: TypedHandle): AnyHandle & BatchHandle {
   return handler as AnyHandle & BatchHandle
-}
-
-/** Requests or broadcasts of one light subscription handled at the same time. */
-const LIGHT_IN_FLIGHT_MAX = 256
-
-/** One light subscription as it was asked for. */
-interface LightPlan {
-  readonly kind: 'broadcast' | 'request'
-  readonly types: readonly string[]
-  readonly entries: ReadonlyMap<string, HandlerEntry>
-  readonly options: { readonly inFlightMax: number; readonly handlerTimeoutMs: number }
-}
-
-/** A durable subscription that runs. */
-interface Running {
-  readonly plan: SubscriptionPlan
-  readonly runner: DeliveryRunner
-  readonly subscription: TransportSubscription
 }
 
 /**
@@ -87,15 +67,10 @@ export class Bus implements AsyncDisposable {
   readonly #transport: RuntimeTransport
   readonly #lightTransport: RuntimeTransport
   readonly #middleware: Middleware[] = []
-  /** By kind and group: the group `sales.reserve` of service `sales` and the command `sales.reserve` are two. */
-  readonly #plans = new Map<string, SubscriptionPlan>()
-  readonly #lightPlans: LightPlan[] = []
+  readonly #sender: Sender
+  readonly #intake: Intake
   readonly #observers = new Set<(event: BusEvent) => void>()
-  readonly #halted = new Map<DeliveryRunner, string>()
-  readonly #running: Running[] = []
   readonly #started: BusExtension[] = []
-  readonly #lightRunning: { readonly runner: LightRunner; readonly subscription: LightSubscription }[] = []
-  #publishChain: ((step: PublishStep) => Promise<void>) | undefined
   #host: RunnerHost | undefined
   #state: BusState = 'idle'
   /** From the moment the transport is open until it closes: handlers may publish while the bus still starts or drains. */
@@ -118,6 +93,12 @@ export class Bus implements AsyncDisposable {
     const watcher = { stateChanged: this.#transportChanged }
     this.#transport = new RuntimeTransport(options.transport, this.#clock, watcher)
     this.#lightTransport = options.light === undefined ? this.#transport : new RuntimeTransport(options.light, this.#clock, watcher)
+    const shared = { defaults: this.#defaults, transport: this.#transport, lightTransport: this.#lightTransport }
+    this.#sender = new Sender({
+      ...shared, clock: this.#clock, logger: this.#logger, registry: this.#registry, envelopes: this.#envelopes, counters: this.#counters,
+      deadlines: this.#deadlines, calls: this.#calls, mustRun: (operation) => this.#mustRun(operation),
+    })
+    this.#intake = new Intake({ ...shared, sender: this.#sender, runnerHost: () => this.#runnerHost(), healthChanged: () => this.#healthChanged() })
     this.deadLetters = new DeadLetters(() => {
       this.#mustRun('deadLetters')
       return deadLetterPlane(options.transport)
@@ -140,7 +121,7 @@ export class Bus implements AsyncDisposable {
   use(...middleware: readonly Middleware[]): this {
     this.#mustBeIdle('use')
     this.#middleware.push(...middleware)
-    this.#publishChain = publishChain(this.#middleware, this.#hand)
+    this.#sender.use(this.#middleware)
     return this
   }
 
@@ -169,8 +150,8 @@ export class Bus implements AsyncDisposable {
     const known = listOf(contracts).map((contract) => this.#registry.add(contract))
     if ('broadcast' in options) {
       checkEvents('broadcast', known)
-      this.#planLight('broadcast', known, options, erased(handler))
-    } else this.#plan(eventPlan(this.#request(known), options, erased(handler)))
+      this.#intake.addLight('broadcast', known, options, erased(handler))
+    } else this.#intake.add(eventPlan(this.#request(known), options, erased(handler)))
     return this
   }
 
@@ -184,7 +165,7 @@ export class Bus implements AsyncDisposable {
   handle(contract: AnyCommand, ...rest: readonly [TypedHandle] | readonly [HandleOptions, TypedHandle]): this {
     this.#mustBeIdle('handle')
     const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest
-    this.#plan(commandPlan(this.#request([this.#registry.add(contract)]), options, erased(handler)))
+    this.#intake.add(commandPlan(this.#request([this.#registry.add(contract)]), options, erased(handler)))
     return this
   }
 
@@ -200,34 +181,12 @@ export class Bus implements AsyncDisposable {
     const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest
     const known = this.#registry.add(contract)
     if (known.kind !== 'query') throw new TrunklineError('bus.subscription_conflict', { subscription: known.type, problem: `it is a ${known.kind}; answer() takes a query` })
-    if (this.#lightPlans.some(({ entries }) => entries.has(known.type))) {
-      throw new TrunklineError('bus.subscription_conflict', { subscription: known.type, problem: 'the query has two handlers on one bus' })
-    }
-    this.#planLight('request', [known], options, erased(handler))
+    this.#intake.addLight('request', [known], options, erased(handler))
     return this
-  }
-
-  #plan(plan: SubscriptionPlan): void {
-    const name = `${plan.kind} ${plan.group}`
-    const known = this.#plans.get(name)
-    if (known === undefined) this.#plans.set(name, plan)
-    else known.join(plan)
   }
 
   #request(contracts: readonly DefinedContract<string, ContractTypes>[]): PlanRequest {
     return { service: this.service.name, defaults: this.#defaults, contracts }
-  }
-
-  #planLight(kind: LightPlan['kind'], contracts: readonly DefinedContract<string, ContractTypes>[], options: AnswerOptions, handle: AnyHandle): void {
-    this.#lightPlans.push({
-      kind,
-      types: contracts.map(({ type }) => type),
-      entries: new Map(contracts.map((contract) => [contract.type, { contract, name: handlerName(options, handle, contract.type), handle }])),
-      options: {
-        inFlightMax: wholeInRange('inFlightMax', options.inFlightMax ?? LIGHT_IN_FLIGHT_MAX, 1, IN_FLIGHT_LIMIT),
-        handlerTimeoutMs: inRange('timeoutMs', options.timeoutMs ?? this.#defaults.handlerTimeoutMs ?? HANDLER_TIMEOUT_MS, 1, 86_400_000),
-      },
-    })
   }
 
   /**
@@ -245,15 +204,14 @@ export class Bus implements AsyncDisposable {
     this.#mustBeIdle('start')
     this.#enter('starting')
     try {
-      this.#checkCapabilities()
+      this.#intake.checkCapabilities()
       await this.#open()
       for (const extension of this.#options.extensions ?? []) {
         // Before it starts: one that fails half-way has something to stop, too.
         this.#started.push(extension)
         await extension.start?.()
       }
-      for (const plan of this.#plans.values()) await this.#subscribe(plan)
-      for (const plan of this.#lightPlans) await this.#subscribeLight(plan)
+      await this.#intake.start()
     } catch (error) {
       await this.#stopExtensions()
       this.#calls.close()
@@ -263,26 +221,6 @@ export class Bus implements AsyncDisposable {
     }
     this.#enter('running')
     this.#healthChanged()
-  }
-
-  /** Promise 5: what the transport cannot do is refused before anything runs. */
-  #checkCapabilities(): void {
-    const { transport } = this.#options
-    const light = this.#lightTransport.inner
-    const need = (holds: boolean, adapter: Transport, capability: keyof Transport['capabilities'], needed: string): void => {
-      if (holds && !adapter.capabilities[capability]) throw new TrunklineError('bus.unsupported', { adapter: adapter.name, capability, needed })
-    }
-    for (const plan of this.#plans.values()) {
-      const what = `the subscription ${plan.group}`
-      need(true, transport, 'canStore', what)
-      need(plan.order === 'key', transport, 'canOrderByKey', `order by key of ${what}`)
-      need(plan.kind === 'event' && plan.from === 'beginning', transport, 'canReplay', `"from: beginning" of ${what}`)
-      need(plan.policy.attemptsMax > plan.policy.immediateMax + 1, transport, 'canDelayRetry', `delayed retries of ${what}`)
-    }
-    for (const plan of this.#lightPlans) {
-      need(plan.kind === 'broadcast', light, 'canBroadcast', `the broadcast subscription to ${plan.types.join(', ')}`)
-      need(plan.kind === 'request', light, 'canRequest', `answering ${plan.types.join(', ')}`)
-    }
   }
 
   async #open(): Promise<void> {
@@ -299,22 +237,6 @@ export class Bus implements AsyncDisposable {
     return this.#transport === this.#lightTransport ? [this.#transport] : [this.#transport, this.#lightTransport]
   }
 
-  async #subscribe(plan: SubscriptionPlan): Promise<void> {
-    const runner = plan.runner(this.#runnerHost())
-    const subscription = await this.#transport.subscribe(plan.subscription(), runner.take)
-    this.#running.push({ plan, runner, subscription })
-    // A delivery can halt it before the adapter has given us something to pause.
-    if (this.#halted.has(runner)) await subscription.pause()
-  }
-
-  async #subscribeLight(plan: LightPlan): Promise<void> {
-    const light = this.#light(plan.kind === 'request' ? 'canRequest' : 'canBroadcast', plan.types.join(', '))
-    const runner = new LightRunner(this.#runnerHost(), plan.entries, plan.options, this.#reply)
-    const [type] = plan.types
-    const subscription = plan.kind === 'request' && type !== undefined ? await light.onRequest(type, runner.take) : await light.onBroadcast(plan.types, runner.take)
-    this.#lightRunning.push({ runner, subscription })
-  }
-
   #runnerHost(): RunnerHost {
     this.#host ??= {
       clock: this.#clock,
@@ -328,21 +250,10 @@ export class Bus implements AsyncDisposable {
       counters: this.#counters,
       emit: this.#emit,
       around: handleChain(this.#middleware),
-      answer: (wire, contract, outcome) => (wire.replyTo === undefined ? Promise.resolve() : this.#reply(wire.replyTo, contract, outcome)),
-      halt: this.#halt,
+      answer: (wire, contract, outcome) => (wire.replyTo === undefined ? Promise.resolve() : this.#sender.reply(wire.replyTo, contract, outcome)),
+      halt: this.#intake.halt,
     }
     return this.#host
-  }
-
-  /** Sends an answer; the asker may be gone, which is the asker's loss and nobody's error. */
-  readonly #reply = (replyTo: string, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome): Promise<void> => {
-    const failed = (error: unknown): void => this.#logger.warn({ err: error, type: contract.type }, 'an answer could not be sent; the asker will time out')
-    try {
-      return this.#lightTransport.inner.light?.reply(replyTo, answerMessage(this.#envelopes, contract, outcome)).catch(failed) ?? STORED
-    } catch (error) {
-      failed(error)
-      return STORED
-    }
   }
 
   /**
@@ -353,12 +264,12 @@ export class Bus implements AsyncDisposable {
    *   with the same `id`), `bus.publish_refused`, `bus.overloaded`, `bus.not_running`.
    */
   publish<C extends EventContract>(contract: C, data: DataInput<C>, options?: PublishOptions): Promise<void> {
-    return this.#store('event', contract, data, options)
+    return this.#sender.store('event', contract, data, options)
   }
 
   /** Sends a command to the one group that handles it, now or later; resolves when it is durably stored. @throws as `publish` does. */
   send<C extends AnyCommand>(contract: C, data: DataInput<C>, options?: PublishOptions): Promise<void> {
-    return this.#store('command', contract, data, options)
+    return this.#sender.store('command', contract, data, options)
   }
 
   /**
@@ -366,16 +277,7 @@ export class Bus implements AsyncDisposable {
    * confirmed; it resolves when the link has it.
    */
   broadcast<C extends EventContract>(contract: C, data: DataInput<C>, options?: PublishOptions): Promise<void> {
-    try {
-      this.#mustRun('broadcast')
-      this.#light('canBroadcast', contract.type)
-      const known = this.#registry.add(contract)
-      if (known.kind !== 'event') throw wrongKind(known, 'event')
-      const message = this.#envelopes.make(known, known.encode(data, this.#bodyBytesMax), options, { deadlineAtMs: options?.deadlineAtMs })
-      return this.#publishStep({ contract, plane: 'light', message })
-    } catch (error) {
-      return Promise.reject(error)
-    }
+    return this.#sender.broadcast(contract, data, options)
   }
 
   /**
@@ -389,87 +291,7 @@ export class Bus implements AsyncDisposable {
    */
   ask<C extends AnyQuery | AnyCommand>(contract: C, data: DataInput<C>, options: AskOptions = {}): Promise<ReplyOutput<C>> {
     // The reply was validated by the schema that the type comes from.
-    return this.#ask(contract, data, options)
-  }
-
-  #ask(contract: Contract, data: unknown, options: AskOptions): Promise<unknown> {
-    try {
-      this.#mustRun('ask')
-      const light = this.#light('canRequest', contract.type)
-      const known = this.#registry.add(contract)
-      if (known.kind === 'event') throw wrongKind(known, 'query or command')
-      const encoded = known.encode(data, this.#bodyBytesMax)
-      const nowMs = this.#clock.nowMs()
-      const wantedMs = inRange('timeoutMs', options.timeoutMs ?? this.#defaults.askTimeoutMs ?? ASK_TIMEOUT_MS, 1, 86_400_000)
-      const deadlineAtMs = Math.min(nowMs + wantedMs, currentScope()?.deadlineAtMs ?? Infinity)
-      const timeoutMs = deadlineAtMs - nowMs
-      if (timeoutMs <= 0) throw new TrunklineError('bus.ask_timeout', { type: contract.type, timeoutMs: 0 })
-      this.#counters.asked++
-      return this.#calls.open(known, { timeoutMs, signal: options.signal }, (token) => {
-        if (known.kind === 'query') {
-          const message = this.#envelopes.make(known, encoded, options, { deadlineAtMs })
-          return this.#publishStep({ contract, plane: 'light', message, token })
-        }
-        const message = this.#envelopes.make(known, encoded, options, { deadlineAtMs, replyTo: light.replyAddress(token) })
-        return this.#publishStep({ contract, plane: 'durable', message })
-      })
-    } catch (error) {
-      return Promise.reject(error)
-    }
-  }
-
-  #store(kind: 'event' | 'command', contract: Contract, data: unknown, options: PublishOptions | undefined): Promise<void> {
-    try {
-      this.#mustRun(kind === 'event' ? 'publish' : 'send')
-      const known = this.#registry.add(contract)
-      if (known.kind !== kind) throw wrongKind(known, kind)
-      const encoded = known.encode(data, this.#bodyBytesMax)
-      // Only asks hand a deadline on: what was published or sent is to be handled also when the asker has gone.
-      const message = this.#envelopes.make(known, encoded, options, options?.deadlineAtMs === undefined ? undefined : { deadlineAtMs: options.deadlineAtMs })
-      if (options?.timeoutMs === undefined) return this.#publishStep({ contract, plane: 'durable', message })
-      const timeoutMs = inRange('timeoutMs', options.timeoutMs, 1, 86_400_000)
-      return this.#within(this.#publishStep({ contract, plane: 'durable', message, timeoutMs }), message, timeoutMs)
-    } catch (error) {
-      return Promise.reject(error)
-    }
-  }
-
-  /** A limit of its own for one publish, middleware included. */
-  #within(stored: Promise<void>, message: { readonly type: string; readonly id: string }, timeoutMs: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const limit = {
-        expiresAtMs: this.#clock.monotonicMs() + timeoutMs,
-        expire: (): void => reject(new TrunklineError('bus.publish_timeout', { type: message.type, id: message.id, timeoutMs })),
-      }
-      this.#deadlines.add(limit)
-      stored.then(resolve, reject).finally(() => this.#deadlines.remove(limit))
-    })
-  }
-
-  #publishStep(step: PublishStep): Promise<void> {
-    return this.#publishChain === undefined ? this.#hand(step) : this.#publishChain(step)
-  }
-
-  /** The last step of every publish, inside all middleware. */
-  readonly #hand = (step: PublishStep): Promise<void> => {
-    const { contract, message, plane } = step
-    if (plane === 'durable') {
-      const kind = contract.kind === 'event' ? 'event' : 'command'
-      const { inner } = this.#transport
-      if (!inner.capabilities.canStore) throw new TrunklineError('bus.unsupported', { adapter: inner.name, capability: 'canStore', needed: contract.type })
-      const stored = this.#transport.publish({ kind, message }, step.timeoutMs ?? this.#defaults.publishTimeoutMs ?? PUBLISH_TIMEOUT_MS)
-      this.#counters.published++
-      return stored ?? STORED
-    }
-    const light = this.#light(contract.kind === 'event' ? 'canBroadcast' : 'canRequest', contract.type)
-    if (contract.kind === 'event') return light.broadcast(message)
-    return light.request(message, step.token ?? '')
-  }
-
-  #light(capability: 'canBroadcast' | 'canRequest', needed: string): LightPlane {
-    const { inner } = this.#lightTransport
-    if (inner.light !== undefined && inner.capabilities[capability]) return inner.light
-    throw new TrunklineError('bus.unsupported', { adapter: inner.name, capability, needed })
+    return this.#sender.ask(contract, data, options)
   }
 
   /** How the bus feels. `up` only while it runs, its links are up and no subscription is halted. */
@@ -486,7 +308,7 @@ export class Bus implements AsyncDisposable {
       const link = transport.state
       if (link.state !== 'up') worsen(link.state, `${transport.inner.name} is ${link.state}: ${link.reason}`)
     }
-    for (const [runner, reason] of this.#halted) worsen('down', `the subscription ${runner.options.group} is halted: ${reason}`)
+    for (const [group, reason] of this.#intake.halted()) worsen('down', `the subscription ${group} is halted: ${reason}`)
     for (const extension of this.#options.extensions ?? []) {
       const part = healthOf(extension)
       if (part !== undefined && part.state !== 'up') worsen(part.state, `${extension.name}: ${part.reasons.join('; ')}`)
@@ -501,8 +323,7 @@ export class Bus implements AsyncDisposable {
 
   /** Lets a subscription go on that was halted by an error of disposition `stop`. */
   async resume(group: string): Promise<void> {
-    const named = this.#running.filter(({ plan }) => plan.group === group || plan.group === `${this.service.name}.${group}`)
-    for (const { runner, subscription } of named) if (this.#halted.delete(runner)) await subscription.resume()
+    await this.#intake.resume([group, `${this.service.name}.${group}`])
     this.#healthChanged()
   }
 
@@ -527,7 +348,7 @@ export class Bus implements AsyncDisposable {
     const isDrained = await this.#bounded(this.#drain(), timeoutMs)
     if (!isDrained) {
       const error = new TrunklineError('bus.not_running', { operation: 'handle', state: 'draining' })
-      for (const { runner } of this.#running) runner.abort(error)
+      this.#intake.abort(error)
       this.#logger.warn({ timeoutMs }, 'not everything could be finished in time; it will be redelivered')
     }
     this.#calls.close()
@@ -537,13 +358,9 @@ export class Bus implements AsyncDisposable {
 
   async #drain(): Promise<void> {
     for (const extension of this.#started) await this.#stopPart(extension.name, () => extension.drain?.())
-    await Promise.all([
-      ...this.#running.map(({ plan, subscription }) => this.#stopPart(plan.group, () => subscription.pause())),
-      ...this.#lightRunning.map(({ subscription }) => this.#stopPart('light', () => subscription.close())),
-    ])
-    await Promise.all([...this.#running.map(({ runner }) => runner.drain()), ...this.#lightRunning.map(({ runner }) => runner.drain())])
+    await this.#intake.drain((part, work) => this.#stopPart(part, work))
     await this.#stopExtensions()
-    while (this.#transport.pendingCount > 0) await new Promise<void>((resolve) => this.#clock.setTimer(5, resolve))
+    await this.#transport.flushed()
   }
 
   async #stopExtensions(): Promise<void> {
@@ -569,7 +386,7 @@ export class Bus implements AsyncDisposable {
 
   async #close(): Promise<void> {
     this.#isOpen = false
-    await Promise.allSettled([...this.#running.map(({ subscription }) => subscription.close()), ...this.#lightRunning.map(({ subscription }) => subscription.close())])
+    await this.#intake.close()
     await Promise.all(this.#transports().map((transport) => this.#stopPart(transport.inner.name, () => transport.close())))
     this.#deadlines.close()
   }
@@ -581,18 +398,6 @@ export class Bus implements AsyncDisposable {
 
   get #bodyBytesMax(): number {
     return this.#defaults.bodyBytesMax ?? BODY_BYTES_MAX
-  }
-
-  readonly #halt = (runner: DeliveryRunner, error: unknown): void => {
-    const { group } = runner.options
-    const running = this.#running.find((one) => one.runner === runner)
-    const code = codeOf(error)
-    this.#logger.error({ err: error, group }, 'the subscription is halted: no redelivery can succeed until code or configuration changes')
-    if (this.#halted.has(runner)) return
-    this.#halted.set(runner, code)
-    this.#emit({ kind: 'subscription-halted', group, code })
-    this.#healthChanged()
-    running?.subscription.pause().catch((cause: unknown) => this.#logger.warn({ err: cause, group }, 'the subscription could not be paused'))
   }
 
   readonly #transportChanged = (transport: Transport, state: string, reason: string): void => {
@@ -632,10 +437,6 @@ export class Bus implements AsyncDisposable {
   #mustBeIdle(operation: string): void {
     if (this.#state !== 'idle') throw new TrunklineError('bus.not_running', { operation: `${operation} (only before start)`, state: this.#state })
   }
-}
-
-function wrongKind(contract: Contract, wanted: string): TrunklineError {
-  return new TrunklineError('contract.definition_invalid', { type: contract.type, problem: `it is a ${contract.kind}, not a ${wanted}` })
 }
 
 /** An extension that cannot say how it is, is not well; a link's report must not see its exception. */

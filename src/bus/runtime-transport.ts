@@ -36,6 +36,8 @@ class PendingPublish implements Expiring, PublishSignal {
   }
 }
 
+/** Only while a bus stops with publishes that wait, so looking again is cheaper than a list of waiters in every publish. */
+const FLUSH_POLL_MS = 5
 const NOTHING = (): void => {}
 
 /** What the wrapper tells the bus. */
@@ -131,6 +133,11 @@ export class RuntimeTransport {
     } catch (error) {
       throw translated(this.inner.name, error)
     }
+  }
+
+  /** Resolves when no publish waits any more. */
+  async flushed(): Promise<void> {
+    while (this.#pending.size > 0) await new Promise<void>((resolve) => this.#clock.setTimer(FLUSH_POLL_MS, resolve))
   }
 
   async subscribe(subscription: Subscription, sink: DeliverySink): Promise<TransportSubscription> {

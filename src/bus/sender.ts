@@ -1,0 +1,169 @@
+import type { Contract, ContractTypes, DefinedContract } from '../contract/contract.ts'
+import type { Clock } from '../core/clock.ts'
+import { TrunklineError } from '../core/errors.ts'
+import { ASK_TIMEOUT_MS, BODY_BYTES_MAX, PUBLISH_TIMEOUT_MS } from '../core/limits.ts'
+import type { Logger } from '../core/logger.ts'
+import { answerMessage } from './answers.ts'
+import type { BusCounters } from './bus-events.ts'
+import type { Calls } from './calls.ts'
+import type { DeadlineSweep } from './deadline-sweep.ts'
+import type { AnswerOutcome } from './delivery-runner.ts'
+import type { Envelopes } from './envelopes.ts'
+import { type Middleware, type PublishStep, publishChain } from './middleware.ts'
+import type { AskOptions, BusDefaults, PublishOptions } from './options.ts'
+import type { LightPlane } from './port.ts'
+import type { ContractRegistry } from './registry.ts'
+import { inRange } from './retry-policy.ts'
+import type { RuntimeTransport } from './runtime-transport.ts'
+import { currentScope } from './scope.ts'
+
+const STORED: Promise<void> = Promise.resolve()
+
+/** What the outgoing side needs of its bus. */
+export interface SenderParts {
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly defaults: BusDefaults
+  readonly registry: ContractRegistry
+  readonly envelopes: Envelopes
+  readonly counters: BusCounters
+  readonly deadlines: DeadlineSweep
+  readonly calls: Calls
+  readonly transport: RuntimeTransport
+  readonly lightTransport: RuntimeTransport
+  /** @throws `bus.not_running`. */
+  readonly mustRun: (operation: string) => void
+}
+
+/** The outgoing side of a bus: validates, puts into an envelope, runs the middleware and hands to a transport. */
+export class Sender {
+  readonly #parts: SenderParts
+  readonly #bodyBytesMax: number
+  #chain: ((step: PublishStep) => Promise<void>) | undefined
+
+  constructor(parts: SenderParts) {
+    this.#parts = parts
+    this.#bodyBytesMax = parts.defaults.bodyBytesMax ?? BODY_BYTES_MAX
+  }
+
+  /** Sets what runs round every publish. */
+  use(middleware: readonly Middleware[]): void {
+    this.#chain = publishChain(middleware, this.#hand)
+  }
+
+  /** See `Bus.broadcast`. */
+  broadcast(contract: Contract, data: unknown, options: PublishOptions | undefined): Promise<void> {
+    try {
+      this.#parts.mustRun('broadcast')
+      this.light('canBroadcast', contract.type)
+      const known = this.#parts.registry.add(contract)
+      if (known.kind !== 'event') throw wrongKind(known, 'event')
+      const message = this.#parts.envelopes.make(known, known.encode(data, this.#bodyBytesMax), options, { deadlineAtMs: options?.deadlineAtMs })
+      return this.#publishStep({ contract, plane: 'light', message })
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /** See `Bus.ask`. */
+  ask(contract: Contract, data: unknown, options: AskOptions): Promise<unknown> {
+    try {
+      this.#parts.mustRun('ask')
+      const light = this.light('canRequest', contract.type)
+      const known = this.#parts.registry.add(contract)
+      if (known.kind === 'event') throw wrongKind(known, 'query or command')
+      const encoded = known.encode(data, this.#bodyBytesMax)
+      const nowMs = this.#parts.clock.nowMs()
+      const wantedMs = inRange('timeoutMs', options.timeoutMs ?? this.#parts.defaults.askTimeoutMs ?? ASK_TIMEOUT_MS, 1, 86_400_000)
+      const deadlineAtMs = Math.min(nowMs + wantedMs, currentScope()?.deadlineAtMs ?? Infinity)
+      const timeoutMs = deadlineAtMs - nowMs
+      if (timeoutMs <= 0) throw new TrunklineError('bus.ask_timeout', { type: contract.type, timeoutMs: 0 })
+      this.#parts.counters.asked++
+      return this.#parts.calls.open(known, { timeoutMs, signal: options.signal }, (token) => {
+        if (known.kind === 'query') {
+          const message = this.#parts.envelopes.make(known, encoded, options, { deadlineAtMs })
+          return this.#publishStep({ contract, plane: 'light', message, token })
+        }
+        const message = this.#parts.envelopes.make(known, encoded, options, { deadlineAtMs, replyTo: light.replyAddress(token) })
+        return this.#publishStep({ contract, plane: 'durable', message })
+      })
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /** See `Bus.publish` and `Bus.send`. */
+  store(kind: 'event' | 'command', contract: Contract, data: unknown, options: PublishOptions | undefined): Promise<void> {
+    try {
+      this.#parts.mustRun(kind === 'event' ? 'publish' : 'send')
+      const known = this.#parts.registry.add(contract)
+      if (known.kind !== kind) throw wrongKind(known, kind)
+      const encoded = known.encode(data, this.#bodyBytesMax)
+      // Only asks hand a deadline on: what was published or sent is to be handled also when the asker has gone.
+      const message = this.#parts.envelopes.make(known, encoded, options, options?.deadlineAtMs === undefined ? undefined : { deadlineAtMs: options.deadlineAtMs })
+      if (options?.timeoutMs === undefined) return this.#publishStep({ contract, plane: 'durable', message })
+      const timeoutMs = inRange('timeoutMs', options.timeoutMs, 1, 86_400_000)
+      return this.#within(this.#publishStep({ contract, plane: 'durable', message, timeoutMs }), message, timeoutMs)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /** A limit of its own for one publish, middleware included. */
+  #within(stored: Promise<void>, message: { readonly type: string; readonly id: string }, timeoutMs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const limit = {
+        expiresAtMs: this.#parts.clock.monotonicMs() + timeoutMs,
+        expire: (): void => reject(new TrunklineError('bus.publish_timeout', { type: message.type, id: message.id, timeoutMs })),
+      }
+      this.#parts.deadlines.add(limit)
+      stored.then(resolve, reject).finally(() => this.#parts.deadlines.remove(limit))
+    })
+  }
+
+  #publishStep(step: PublishStep): Promise<void> {
+    return this.#chain === undefined ? this.#hand(step) : this.#chain(step)
+  }
+
+  /** The last step of every publish, inside all middleware. */
+  readonly #hand = (step: PublishStep): Promise<void> => {
+    const { contract, message, plane } = step
+    if (plane === 'durable') {
+      const kind = contract.kind === 'event' ? 'event' : 'command'
+      const { inner } = this.#parts.transport
+      if (!inner.capabilities.canStore) throw new TrunklineError('bus.unsupported', { adapter: inner.name, capability: 'canStore', needed: contract.type })
+      const stored = this.#parts.transport.publish({ kind, message }, step.timeoutMs ?? this.#parts.defaults.publishTimeoutMs ?? PUBLISH_TIMEOUT_MS)
+      this.#parts.counters.published++
+      return stored ?? STORED
+    }
+    const light = this.light(contract.kind === 'event' ? 'canBroadcast' : 'canRequest', contract.type)
+    if (contract.kind === 'event') return light.broadcast(message)
+    return light.request(message, step.token ?? '')
+  }
+
+  /**
+   * The light plane that carries what is asked for.
+   *
+   * @throws `bus.unsupported`.
+   */
+  light(capability: 'canBroadcast' | 'canRequest', needed: string): LightPlane {
+    const { inner } = this.#parts.lightTransport
+    if (inner.light !== undefined && inner.capabilities[capability]) return inner.light
+    throw new TrunklineError('bus.unsupported', { adapter: inner.name, capability, needed })
+  }
+
+  /** Sends an answer; the asker may be gone, which is the asker's loss and nobody's error. */
+  readonly reply = (replyTo: string, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome): Promise<void> => {
+    const failed = (error: unknown): void => this.#parts.logger.warn({ err: error, type: contract.type }, 'an answer could not be sent; the asker will time out')
+    try {
+      return this.#parts.lightTransport.inner.light?.reply(replyTo, answerMessage(this.#parts.envelopes, contract, outcome)).catch(failed) ?? STORED
+    } catch (error) {
+      failed(error)
+      return STORED
+    }
+  }
+}
+
+function wrongKind(contract: Contract, wanted: string): TrunklineError {
+  return new TrunklineError('contract.definition_invalid', { type: contract.type, problem: `it is a ${contract.kind}, not a ${wanted}` })
+}
