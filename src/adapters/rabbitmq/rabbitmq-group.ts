@@ -27,8 +27,8 @@ const ACK_WAIT_MIN_MS = 300_000
  * An unordered group: a queue per type, and beside each a queue of suspects.
  *
  * A message that was given out before and not settled may have killed its process, or may only have waited beside
- * the one that did: its count says nothing (R-13). It is moved to the suspects with one more attempt, and those are
- * given out one at a time, so that the broker's count of a suspect is its own.
+ * the one that did: its count says nothing (R-13). It is moved to the suspects as it is, and those are given out one at
+ * a time, so that the broker's count of a suspect is its own.
  */
 export class RabbitGroup implements TransportSubscription {
   readonly #subscription: Subscription
@@ -157,7 +157,7 @@ export class RabbitGroup implements TransportSubscription {
     const moved: Moved = { raw, message, intake, queue: desk.queue, repair: desk.repair }
     const leftMs = countOf(headers, DELAY_LEFT_HEADER)
     if (raw.fields.redelivered) {
-      this.#track(desk.mover.toQueue(moved, this.#settings.topology.names.suspects(desk.queue), stateHeaders(attempts + 1, isRedriven)))
+      this.#track(desk.mover.toQueue(moved, this.#settings.topology.names.suspects(desk.queue), stateHeaders(attempts, isRedriven)))
     } else if (leftMs > 0) {
       this.#track(desk.mover.later(moved, leftMs, stateHeaders(attempts, isRedriven)))
     } else {
