@@ -55,6 +55,7 @@ export class LightRunner {
   readonly #waiting: LightDelivery[] = []
   readonly #idle: (() => void)[] = []
   readonly #sources = new Map<string, ContextSource>()
+  readonly #running = new Set<LazyContext>()
   #inFlight = 0
 
   constructor(
@@ -79,6 +80,11 @@ export class LightRunner {
   /** Resolves when everything taken so far has been handled. */
   async drain(): Promise<void> {
     if (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
+  }
+
+  /** Tells the handlers that still run to stop. */
+  abort(reason: unknown): void {
+    for (const context of this.#running) context.abort(reason)
   }
 
   #start(delivery: LightDelivery): void {
@@ -179,7 +185,11 @@ export class LightRunner {
         },
       }
       deadlines.add(limit)
-      result.then(resolve, reject).finally(() => deadlines.remove(limit))
+      this.#running.add(context)
+      result.then(resolve, reject).finally(() => {
+        deadlines.remove(limit)
+        this.#running.delete(context)
+      })
     })
   }
 

@@ -157,7 +157,7 @@ export class Intake {
 
   /** Tells the handlers that still run that nobody waits for them any more. */
   abort(reason: unknown): void {
-    for (const { runner } of this.#running) runner.abort(reason)
+    for (const { runner } of [...this.#running, ...this.#lightRunning]) runner.abort(reason)
   }
 
   /** Ends every subscription; what is not settled goes to other instances. */

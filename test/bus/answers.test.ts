@@ -104,6 +104,27 @@ describe('a query', () => {
     expect(await Promise.all(asked.slice(0, 5))).toEqual(Array.from({ length: 5 }, () => ({ cents: 1 })))
   })
 
+  test('that is not answered in time while the bus stops is aborted, and its asker told nothing false', async () => {
+    await using rig = new BusRig()
+    const [asker, answerer] = [rig.bus({ service: { name: 'asker' } }), rig.bus({ defaults: { drainTimeoutMs: 1_000 } })]
+    const reasons: unknown[] = []
+    answerer.answer(Quote, (_message, { signal }) => new Promise(() => {
+      signal.addEventListener('abort', () => reasons.push(signal.reason))
+    }))
+    await answerer.start()
+    await asker.start()
+    const asked = rejection(asker.ask(Quote, { sku: 'a' }, { timeoutMs: 4_000 }))
+    await rig.clock.settle()
+    const stopped = answerer.stop()
+    await rig.clock.advance(999)
+    expect([reasons, answerer.state]).toEqual([[], 'draining'])
+    await rig.clock.advance(1)
+    await stopped
+    expect(reasons).toMatchObject([{ code: 'bus.not_running' }])
+    await rig.clock.advance(4_000)
+    expect(await asked).toMatchObject({ code: 'bus.ask_timeout' })
+  })
+
   test('is shared by the instances that answer it', async () => {
     await using rig = new BusRig()
     const counts = [0, 0]
