@@ -39,10 +39,18 @@ export function headerText(message: NatsMessage, data: Uint8Array, reply: string
   return rebuilt(message)
 }
 
+let lastChunk: Buffer<ArrayBufferLike> = Buffer.alloc(0)
+
+/** A view of a whole chunk. Many messages come in one chunk, and each new view costs as much as reading a header block. */
+function chunkOf(memory: ArrayBufferLike): Buffer<ArrayBufferLike> {
+  if (lastChunk.buffer !== memory) lastChunk = Buffer.from(memory)
+  return lastChunk
+}
+
 /** The block of that length right before `data`, or undefined where there is none. */
 function blockBefore(data: Uint8Array, length: number): string | undefined {
   if (length < FIRST_LINE.length || length > data.byteOffset) return undefined
-  const text = Buffer.from(data.buffer, data.byteOffset - length, length).toString()
+  const text = chunkOf(data.buffer).toString('utf8', data.byteOffset - length, data.byteOffset)
   return text.startsWith(VERSION) && text.endsWith('\r\n\r\n') ? text : undefined
 }
 
@@ -79,27 +87,12 @@ export interface Headers {
 
 const PREFIX = 'ce-'
 
-/** Names that nearly every message has, by length: recognised in place, without making and hashing a new text each time. */
-const COMMON_ATTRIBUTES: readonly (readonly string[])[] = byLength([
+/** Beginnings of lines in the order in which this library writes them: the next line is nearly always one of the next few. */
+const WRITTEN_NAMES: readonly string[] = [
   'datacontenttype', 'specversion', 'id', 'source', 'type', 'time', 'dataversion', 'partitionkey', 'correlationid', 'causationid',
-  'deadline', 'traceparent', 'tracestate', 'hops', 'replyto', 'outcome', 'tenant',
-])
-
-function byLength(names: readonly string[]): readonly (readonly string[])[] {
-  const table: string[][] = []
-  for (const name of names) {
-    while (table.length <= name.length) table.push([])
-    table[name.length]?.push(name)
-  }
-  return table
-}
-
-/** The attribute's name between `at` and `colon`. */
-function attributeAt(text: string, at: number, colon: number): string {
-  const common = COMMON_ATTRIBUTES[colon - at]
-  if (common !== undefined) for (const name of common) if (text.startsWith(name, at)) return name
-  return text.slice(at, colon).toLowerCase()
-}
+  'deadline', 'tenant', 'traceparent', 'tracestate', 'hops', 'replyto', 'outcome',
+]
+const LINE_HEADS: readonly string[] = WRITTEN_NAMES.map((name) => `${PREFIX}${name}: `)
 
 const BLANK = 0x20
 
@@ -113,18 +106,32 @@ export function parseHeaders(text: string): Headers {
   const headers = { attributes, others, isEscaped: text.includes('%') || text.includes('"') }
   let at = text.indexOf('\r\n') + 2
   if (at < 2) return headers
+  let expected = 0
   for (;;) {
     const end = text.indexOf('\r\n', at)
     if (end <= at) return headers
-    const colon = text.indexOf(':', at)
-    if (colon > at && colon < end) {
+    const found = headAt(text, at, expected)
+    const head = LINE_HEADS[found]
+    const colon = head === undefined ? text.indexOf(':', at) : at + head.length - 2
+    if (head !== undefined) {
+      expected = found + 1
+      const name = WRITTEN_NAMES[found] ?? ''
+      if (!attributes.has(name)) attributes.set(name, valueAt(text, colon + 1, end))
+    } else if (colon > at && colon < end) {
       const isAttribute = isPrefixed(text, at)
-      const name = isAttribute ? attributeAt(text, at + PREFIX.length, colon) : text.slice(at, colon).toLowerCase()
+      const name = text.slice(isAttribute ? at + PREFIX.length : at, colon).toLowerCase()
       const map = isAttribute ? attributes : others
       if (!map.has(name)) map.set(name, valueAt(text, colon + 1, end))
     }
     at = end + 2
   }
+}
+
+/** Index of the head that the line at `at` begins with, looking from `expected` on; -1 where it is none of them. */
+function headAt(text: string, at: number, expected: number): number {
+  if (text.charCodeAt(at) !== 0x63) return -1
+  for (let index = expected; index < LINE_HEADS.length; index++) if (text.startsWith(LINE_HEADS[index] ?? '', at)) return index
+  return -1
 }
 
 function isPrefixed(text: string, at: number): boolean {
