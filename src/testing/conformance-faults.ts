@@ -187,7 +187,15 @@ export const faultCases: readonly ConformanceCase[] = casesOf('faults', [], [
       await stage.faults.kill()
       await stage.faults.start()
       await stage.until('the link is up again', () => isUp(bus), RECOVERY_MS_MAX)
-      await stage.until('the delayed one is handled', () => seen.includes('shop 2 2'), RECOVERY_MS_MAX)
+      await stage.until(
+        'the delayed one is handled',
+        () => {
+          // Its attempts may be more than two: a death of the broker can undo that it was acknowledged.
+          ok(seen.some((text) => text.startsWith('shop 2 ')), `handled so far: ${seen.join(', ')}; retried: ${bus.stats().retried}`)
+          return true
+        },
+        RECOVERY_MS_MAX,
+      )
       await stage.until('the dead letter is there', async () => (await bus.deadLetters.list()).items.length === 1, RECOVERY_MS_MAX)
       const late: number[] = []
       await stage.bus('absent').on(Ticked, { group: 'work' }, ({ data }) => late.push(data.n)).start()
