@@ -27,14 +27,15 @@ export class HeaderBlock {
 /**
  * The header block of a message as text, empty where it has none.
  *
- * @param subjectLength the subject's length where the caller can guess it: decoding the subject costs more than the guess.
+ * @param subjectLength the subject's length where the caller knows or can guess it: decoding the subject costs more than a guess.
  */
-export function headerText(message: NatsMessage, data: Uint8Array, reply: string | undefined, subjectLength = 0): string {
+export function headerText(message: NatsMessage, data: Uint8Array, reply: string | undefined, subjectLength?: number): string {
   const sizeOf = message.size?.()
   if (sizeOf !== undefined) {
     // Both clients hand out data as a view behind its headers, so the block is right before it.
     const beside = sizeOf - (reply?.length ?? 0) - data.length
-    return blockBefore(data, beside - subjectLength) ?? blockBefore(data, beside - message.subject.length) ?? rebuilt(message)
+    const guessed = subjectLength === undefined ? undefined : blockBefore(data, beside - subjectLength)
+    return guessed ?? blockBefore(data, beside - message.subject.length) ?? rebuilt(message)
   }
   return rebuilt(message)
 }

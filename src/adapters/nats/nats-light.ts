@@ -65,15 +65,15 @@ export class NatsLight implements LightPlane {
 
   #event(message: NatsMessage, sink: LightSink): void {
     // The filter spans kinds; a command of the same name is not an event.
-    if (message.subject.startsWith(this.#names.commandPrefix)) return
-    const { data, reply } = message
-    sink({ message: messageOf(headerText(message, data, reply), data, ''), replyTo: undefined })
+    const { subject, data, reply } = message
+    if (subject.startsWith(this.#names.commandPrefix)) return
+    sink({ message: messageOf(headerText(message, data, reply, subject.length), data, ''), replyTo: undefined })
   }
 
   #take(message: NatsMessage): void {
-    const token = message.subject.slice(this.address.length + 1)
-    const { data, reply } = message
-    const text = headerText(message, data, reply)
+    const { subject, data, reply } = message
+    const token = subject.slice(this.address.length + 1)
+    const text = headerText(message, data, reply, subject.length)
     if (statusOf(text) === 503 && data.length === 0) this.#onReply?.(token, { kind: 'no-responder' })
     else this.#onReply?.(token, { kind: 'reply', message: messageOf(text, data, token) })
   }

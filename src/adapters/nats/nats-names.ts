@@ -33,12 +33,15 @@ export interface StreamNames {
 export class NatsNames {
   readonly namespace: string
   readonly streams: StreamNames
-  /** Type name to the end of its subjects: `context.name`, checked by the contract's grammar. */
+  /** Begins every subject of durable commands, which `broadcastFilter` matches too. */
+  readonly commandPrefix: string
+  /** Subjects up to the type, by bucket. */
   readonly #eventHeads: readonly string[]
   readonly #commandHeads: readonly string[]
 
   constructor(namespace: string) {
     this.namespace = namespace
+    this.commandPrefix = `${namespace}.c.`
     const upper = namespace.toUpperCase()
     this.streams = {
       events: `${upper}_EVENTS`,
@@ -77,11 +80,6 @@ export class NatsNames {
   /** Broadcasts and durable events of a type: one interest, because each costs memory. */
   broadcastFilter(type: string): string {
     return `${this.namespace}.*.*.*.${type}`
-  }
-
-  /** Begins every subject of durable commands, which `broadcastFilter` matches too. */
-  get commandPrefix(): string {
-    return `${this.namespace}.c.`
   }
 
   request(type: string): string {
