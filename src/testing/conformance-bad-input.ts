@@ -1,110 +1,13 @@
 import { deepEqual, equal, match, ok } from 'node:assert/strict'
 import type { Bus } from '../bus/bus.ts'
-import type { PublishOptions } from '../bus/options.ts'
+import type { GroupOptions } from '../bus/options.ts'
 import type { DeadLetter } from '../bus/port.ts'
 import { event } from '../contract/contract.ts'
 import type { WireMessage } from '../core/envelope.ts'
-import type { ErrorCode } from '../core/errors.ts'
-import { BODY_BYTES_MAX, HOPS_MAX } from '../core/limits.ts'
 import { type ConformanceCase, casesOf } from './conformance-case.ts'
 import { LooseTicked, Moved, NotedFirst, NotedSecond, Ticked } from './conformance-contracts.ts'
+import { ANYTHING, BAD_TYPES, ODD_KEYS, ODD_VALUES, REFUSED, UNREADABLE, type Unreadable, untyped } from './conformance-bad-values.ts'
 import { type Stage, refusal, userError, wireMessage } from './conformance-stage.ts'
-
-/** A message that is dead-lettered at once. */
-interface Unreadable {
-  readonly what: string
-  readonly reason: ErrorCode
-  readonly body?: Uint8Array
-  readonly parts?: Partial<WireMessage>
-}
-
-const text = (json: string): Uint8Array => Buffer.from(json)
-const nested = (depth: number): string => `${'{"a":'.repeat(depth)}1${'}'.repeat(depth)}`
-
-const UNREADABLE: readonly Unreadable[] = [
-  { what: 'B01 an empty body', reason: 'contract.body_malformed', body: text('') },
-  { what: 'B02 half of a JSON text', reason: 'contract.body_malformed', body: text('{"n":1,"te') },
-  { what: 'B02 no JSON at all', reason: 'contract.body_malformed', body: text('hello') },
-  { what: 'B03 bytes that are no UTF-8', reason: 'contract.body_malformed', body: Buffer.concat([text('{"n":1,"text":"'), Buffer.from([0xff, 0xc0]), text('"}')]) },
-  { what: 'B04 a byte-order mark', reason: 'contract.body_malformed', body: Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), text('{"n":1}')]) },
-  { what: 'B07 the key __proto__', reason: 'contract.body_malformed', body: text('{"n":1,"__proto__":{"isAdmin":true}}') },
-  { what: 'B07 the key __proto__, escaped', reason: 'contract.body_malformed', body: text(String.raw`{"n":1,"\u005f_proto__":{"isAdmin":true}}`) },
-  { what: 'B08 the key constructor', reason: 'contract.body_malformed', body: text('{"n":1,"constructor":{"prototype":{"a":1}}}') },
-  { what: 'B10 nesting of 100,000 levels', reason: 'contract.body_malformed', body: text('['.repeat(100_000)) },
-  { what: 'B10 nesting of 65 levels', reason: 'contract.body_malformed', body: text(nested(65)) },
-  { what: 'B13 an integer beyond 2^53', reason: 'contract.body_malformed', body: text('{"n":9007199254740993}') },
-  { what: 'B14 a number beyond every double', reason: 'contract.body_malformed', body: text('{"n":1e400}') },
-  { what: 'B22 a body one byte too large', reason: 'contract.payload_too_large', body: text(`{"n":1,"text":"${'x'.repeat(BODY_BYTES_MAX - 17 + 1)}"}`) },
-  { what: 'B36 too many hops', reason: 'bus.hops_exceeded', parts: { hops: HOPS_MAX + 1 } },
-  { what: 'B36 a million hops', reason: 'bus.hops_exceeded', parts: { hops: 1_000_000 } },
-  { what: 'B38 a newer version', reason: 'contract.version_unknown', parts: { version: 2 } },
-  { what: 'data that do not fit', reason: 'contract.payload_invalid', body: text('{"n":"one"}') },
-  { what: 'JSON of another shape', reason: 'contract.payload_invalid', body: text('[]') },
-  { what: 'null', reason: 'contract.payload_invalid', body: text('null') },
-]
-
-/** A publish that is refused before anything is sent. */
-interface Refused {
-  readonly what: string
-  readonly code: ErrorCode
-  readonly data?: unknown
-  readonly options?: PublishOptions
-}
-
-/** What a caller in plain JavaScript may give, whatever the types say. */
-function untyped<T>(value: unknown): T {
-  // The case is about what happens to values that the compiler would refuse.
-  return value as T
-}
-
-const circular: Record<string, unknown> = {}
-circular['self'] = circular
-const headers = (given: unknown): PublishOptions => ({ headers: untyped(given) })
-
-const REFUSED: readonly Refused[] = [
-  { what: 'B05 a lone surrogate', code: 'contract.payload_unencodable', data: { text: 'a\ud800b' } },
-  { what: 'B07 the key __proto__', code: 'contract.payload_unencodable', data: JSON.parse('{"__proto__":{"a":1}}') },
-  { what: 'B08 the key constructor', code: 'contract.payload_unencodable', data: { constructor: { a: 1 } } },
-  { what: 'B10 nesting of 65 levels', code: 'contract.payload_unencodable', data: JSON.parse(nested(65)) },
-  { what: 'B15 NaN', code: 'contract.payload_unencodable', data: { n: Number.NaN } },
-  { what: 'B15 Infinity', code: 'contract.payload_unencodable', data: { n: [Infinity] } },
-  { what: 'B15 a function', code: 'contract.payload_unencodable', data: { n: () => 1 } },
-  { what: 'B15 a symbol', code: 'contract.payload_unencodable', data: { n: Symbol('s') } },
-  { what: 'B15 undefined in a list', code: 'contract.payload_unencodable', data: { n: [undefined] } },
-  { what: 'B16 a BigInt', code: 'contract.payload_unencodable', data: { n: 10n } },
-  { what: 'B17 a Map', code: 'contract.payload_unencodable', data: { n: new Map([[1, 2]]) } },
-  { what: 'B17 a Date', code: 'contract.payload_unencodable', data: { n: new Date(0) } },
-  { what: 'B18 an invalid Date', code: 'contract.payload_unencodable', data: { n: new Date(Number.NaN) } },
-  { what: 'B20 a circle', code: 'contract.payload_unencodable', data: circular },
-  {
-    what: 'B21 a getter that throws',
-    code: 'contract.payload_unencodable',
-    data: {
-      get n(): number {
-        throw userError('getter')
-      },
-    },
-  },
-  { what: 'B22 a body one byte too large', code: 'contract.payload_too_large', data: 'x'.repeat(BODY_BYTES_MAX - 1) },
-  { what: 'B22 a body of 16 MiB', code: 'contract.payload_too_large', data: 'x'.repeat(16_777_217) },
-  { what: 'B23 ten thousand headers', code: 'contract.header_refused', options: headers(Object.fromEntries(Array.from({ length: 10_000 }, (_, n) => [`h${n}`, 'v']))) },
-  { what: 'B23 a header of 64 KiB', code: 'contract.header_refused', options: headers({ big: 'x'.repeat(65_536) }) },
-  ...['a\r\nb: c', 'a\nb', 'a\u0000b'].map((value) => ({ what: `B24 the header value ${JSON.stringify(value)}`, code: 'contract.header_refused' as const, options: headers({ mark: value }) })),
-  ...['', ' ', 'a b', 'a:b', 'ä', 'A', 'a\r\nb', 'a\u0000'].map((name) => ({ what: `B24 the header name ${JSON.stringify(name)}`, code: 'contract.header_refused' as const, options: headers({ [name]: 'v' }) })),
-  ...['nats-rollup', 'nats-msg-id', 'nats-ttl', 'nats-expected-stream', 'nats-schedule', 'Nats-Rollup', 'ce-id', 'cc', 'bcc', 'x-death', 'x-delay', 'expiration', 'trunkline-attempt', 'content-type'].map(
-    (name) => ({ what: `B25, B26 the reserved header ${name}`, code: 'contract.header_refused' as const, options: headers({ [name]: 'all' }) }),
-  ),
-  { what: 'a header that is no text', code: 'contract.header_refused', options: headers({ mark: 5 }) },
-  ...['../other', 'a.b', '*', 'A', '', 'x'.repeat(64), 'a\nb'].map((tenant) => ({ what: `B30 the tenant ${JSON.stringify(tenant)}`, code: 'contract.attribute_invalid' as const, options: { tenant } })),
-  ...['', 'x'.repeat(10_240), 'a\nb', '\u0000'].map((id) => ({ what: `B32 the id ${JSON.stringify(id.slice(0, 20))}`, code: 'contract.attribute_invalid' as const, options: { id } })),
-  { what: 'a correlation id with a line break', code: 'contract.attribute_invalid', options: { correlationId: 'a\nb' } },
-  { what: 'a traceparent that is none', code: 'contract.attribute_invalid', options: { traceparent: 'trace' } },
-  ...[-1, Number.NaN, 0, 10 ** 15, Infinity, '10'].map((timeoutMs) => ({ what: `B43 the time limit ${timeoutMs}`, code: 'core.option_invalid' as const, options: { timeoutMs: untyped<number>(timeoutMs) } })),
-]
-
-const ODD_KEYS: readonly string[] = [
-  '.', 'a.b', '*', '>', '#', 'a b', ' ', '🚚', '%2e', '=', '=2E', '-', '$SYS.x', 'a/b\\c', '"', "'; DROP TABLE x; --", 'x'.repeat(255), '\u00e9', 'e\u0301', '__proto__', 'constructor', '漢字'.repeat(40),
-]
 
 /** What the outside world sends. Nothing of it ends a process, blocks a group or gets lost. */
 export const badInputCases: readonly ConformanceCase[] = [...casesOf('bad input', ['canStore'], [
@@ -142,18 +45,14 @@ export const badInputCases: readonly ConformanceCase[] = [...casesOf('bad input'
   {
     name: 'carries odd but harmless data unchanged',
     async run(stage) {
-      const odd: readonly unknown[] = [
-        { n: 1, toString: 'x', hasOwnProperty: 'y', then: 'z', valueOf: null }, 0, -1, '', 'a\u0000b', '\u2028\u2029', '\u202e', '🚚', '\u00e9', 'e\u0301', [], {}, [[[]]], { '': 0 },
-        { 'a.b': 1, '*': 2, '>': 3 }, 9_007_199_254_740_991, 5e-324, 1.797_693_134_862_315_7e308, 'x'.repeat(100_000), Array.from({ length: 10_000 }, (_, n) => n), true, false,
-      ]
       const seen: unknown[] = []
       const bus = stage.bus().on(LooseTicked, { group: 'work', inFlightMax: 1 }, ({ data }) => seen.push(data))
       await bus.start()
-      for (const [at, data] of odd.entries()) {
+      for (const [at, data] of ODD_VALUES.entries()) {
         await bus.publish(LooseTicked, data)
         await stage.until('it is handled', () => seen.length > at)
       }
-      deepEqual(seen, odd)
+      deepEqual(seen, ODD_VALUES)
     },
   },
   {
@@ -291,22 +190,24 @@ export const badInputCases: readonly ConformanceCase[] = [...casesOf('bad input'
   {
     name: 'refuses options that make no sense before anything is connected',
     async run(stage) {
-      const bad: readonly (readonly [string, (bus: Bus) => unknown])[] = [
-        ...[0, -1, 1.5, 10 ** 9, Number.NaN, '10'].map((value) => [`B44 inFlightMax ${value}`, (bus: Bus) => bus.on(Ticked, { group: 'work', inFlightMax: untyped(value) }, () => {})] as const),
-        ...[-1, Number.NaN, 0, 10 ** 15, Infinity, '5'].map((value) => [`B43 timeoutMs ${value}`, (bus: Bus) => bus.on(Ticked, { group: 'work', timeoutMs: untyped(value) }, () => {})] as const),
-        ...[0, -1, Infinity, Number.NaN].map((value) => [`B45 attemptsMax ${value}`, (bus: Bus) => bus.on(Ticked, { group: 'work', retry: { attemptsMax: value } }, () => {})] as const),
-        ...[-1, Number.NaN, 10 ** 12].map((value) => [`B45 initialMs ${value}`, (bus: Bus) => bus.on(Ticked, { group: 'work', retry: { initialMs: value } }, () => {})] as const),
-        ...['', ' ', 'a.b', 'A', '*', '>', 'x'.repeat(61), '../x', 'ä'].map((group) => [`the group ${JSON.stringify(group)}`, (bus: Bus) => bus.on(Ticked, { group }, () => {})] as const),
+      const bad: readonly (readonly [string, unknown, (value: never) => Partial<GroupOptions>])[] = [
+        ...[0, -1, 1.5, 10 ** 9, Number.NaN, '10'].map((value) => ['B44 inFlightMax', value, (inFlightMax: never) => ({ inFlightMax })] as const),
+        ...[-1, Number.NaN, 0, 10 ** 15, Infinity, '5'].map((value) => ['B43 timeoutMs', value, (timeoutMs: never) => ({ timeoutMs })] as const),
+        ...[0, -1, Infinity, Number.NaN].map((value) => ['B45 attemptsMax', value, (attemptsMax: never) => ({ retry: { attemptsMax } })] as const),
+        ...[-1, Number.NaN, 10 ** 12].map((value) => ['B45 initialMs', value, (initialMs: never) => ({ retry: { initialMs } })] as const),
+        ...['', ' ', 'a.b', 'A', '*', '>', 'x'.repeat(61), '../x', 'ä'].map((value) => ['the group', value, (group: never) => ({ group })] as const),
       ]
-      for (const [what, act] of bad) await refusal(async () => act(stage.bus()), 'core.option_invalid', what)
+      for (const [what, value, options] of bad) {
+        const subscribe = async (): Promise<Bus> => stage.bus().on(Ticked, { group: 'work', ...options(untyped(value)) }, () => {})
+        await refusal(subscribe, 'core.option_invalid', `${what} ${JSON.stringify(value)}`)
+      }
       for (const service of ['', 'a.b', 'A', '*', 'x'.repeat(61)]) await refusal(async () => stage.bus(service), 'core.option_invalid', `the service ${service}`)
     },
   },
   {
     name: 'refuses names of types outside the grammar, and two definitions of one type',
     async run(stage) {
-      const names = ['', ' ', 'a', 'a..b', '.a', 'a.', '*', 'a.*', 'a.>', '#', '$SYS.x', '$JS.API.x', 'A.b', 'a.B', 'a.b.c', 'ä.b', `a.${'x'.repeat(300)}`, 'constructor', '__proto__', 'a b.c']
-      for (const name of names) await refusal(async () => event(name, { schema: ANYTHING }), 'contract.definition_invalid', JSON.stringify(name))
+      for (const name of BAD_TYPES) await refusal(async () => event(name, { schema: ANYTHING }), 'contract.definition_invalid', JSON.stringify(name))
       const bus = stage.bus()
       await refusal(
         async () => {
@@ -320,10 +221,6 @@ export const badInputCases: readonly ConformanceCase[] = [...casesOf('bad input'
     },
   },
 ])]
-
-const ANYTHING = {
-  '~standard': { version: 1 as const, vendor: 'conformance', validate: (value: unknown) => ({ value }) },
-}
 
 async function deadLettersUnreadable(stage: Stage): Promise<void> {
   const seen: number[] = []
