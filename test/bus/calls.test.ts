@@ -138,13 +138,12 @@ describe('an ask', () => {
 describe('all asks of a bus', () => {
   test('have one timer, and are refused beyond their limit', async () => {
     const rig = new Rig()
-    const asked = Array.from({ length: ASK_PENDING_MAX }, () => rig.open().catch(() => {}))
+    // They are left open: as many errors, each with its stack, would take most of the time of this file.
+    for (let count = 0; count < ASK_PENDING_MAX; count++) void rig.open()
     expect(rig.clock.timerCount).toBe(1)
     expect(await rejection(rig.open())).toMatchObject({ code: 'bus.overloaded', details: { limit: ASK_PENDING_MAX } })
     rig.reply(0, answer({ cents: 1 }))
     expect(rig.calls.size).toBe(ASK_PENDING_MAX - 1)
-    rig.calls.close()
-    await Promise.all(asked)
   })
 
   test('are given up when the bus stops', async () => {

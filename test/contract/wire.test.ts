@@ -147,9 +147,9 @@ describe('checkHeaders', () => {
 describe('header values', () => {
   test('are printable ASCII without blanks, quotes and bare percent signs, and are read back', () => {
     fc.assert(
-      fc.property(fc.string({ unit: 'binary' }).filter((value) => value.isWellFormed()), (value) => {
+      fc.property(fc.string({ unit: 'binary' }), (value) => {
         const escaped = escapeHeader(value)
-        expect(escaped).toMatch(/^(?:[\u0021\u0023\u0024\u0026-\u007e]|%[0-9A-F]{2})*$/)
+        expect(/^(?:[\u0021\u0023\u0024\u0026-\u007e]|%[0-9A-F]{2})*$/.test(escaped)).toBe(true)
         expect(unescapeHeader(escaped)).toBe(value)
       }),
     )
