@@ -21,8 +21,11 @@ export interface Fleet extends AsyncDisposable {
   readonly failure: string | undefined
   /** Instances that were killed. */
   readonly kills: number
-  /** Kills one process, chosen by a number from 0 below 1. It is started again at once. */
-  killOne(choice: number): void
+  /**
+   * Kills one process that serves, chosen by a number from 0 below 1; it is started again at once. Processes that
+   * still start are spared, or a slow machine would never get any further. False where none serves.
+   */
+  killOne(choice: number): boolean
   /** Stops all in order. */
   stop(): Promise<void>
 }
@@ -47,12 +50,13 @@ export class ProcessFleet implements Fleet {
     return Promise.resolve()
   }
 
-  killOne(choice: number): void {
-    const running = this.#members.filter((member) => member.isRunning)
-    const victim = running[Math.floor(choice * running.length)]
-    if (victim === undefined) return
+  killOne(choice: number): boolean {
+    const serving = this.#members.filter((member) => member.isServing)
+    const victim = serving[Math.floor(choice * serving.length)]
+    if (victim === undefined) return false
     this.kills++
     victim.kill()
+    return true
   }
 
   async stop(): Promise<void> {
@@ -73,6 +77,7 @@ class Member {
   #ended: Promise<void> = Promise.resolve()
   #isWanted = true
   #isExpected = false
+  #isServing = false
   #crashes = 0
   failure: string | undefined
 
@@ -82,12 +87,13 @@ class Member {
     this.#spawn()
   }
 
-  get isRunning(): boolean {
-    return this.#child !== undefined
+  get isServing(): boolean {
+    return this.#isServing
   }
 
   kill(): void {
     this.#isExpected = true
+    this.#isServing = false
     this.#child?.kill('SIGKILL')
   }
 
@@ -106,6 +112,7 @@ class Member {
     closeSync(log)
     this.#child = child
     this.#isExpected = false
+    child.once('message', () => (this.#isServing = true))
     this.#ended = new Promise<void>((resolve) => {
       child.once('error', () => resolve())
       child.once('exit', () => resolve())
@@ -114,6 +121,7 @@ class Member {
 
   async #wasEnded(): Promise<void> {
     this.#child = undefined
+    this.#isServing = false
     if (!this.#isWanted) return
     if (!this.#isExpected) {
       if (++this.#crashes > CRASHES_MAX) {
@@ -142,7 +150,7 @@ export class InProcessFleet implements Fleet {
     this.failure ??= error instanceof Error ? error.message : String(error)
   }
 
-  killOne(): void {
+  killOne(): boolean {
     throw new Error('services inside this process cannot be killed one by one')
   }
 

@@ -52,7 +52,7 @@ keeps a SQLite file of its own; the summary is added up from the files of the co
                       so that there is something to kill)
   --without NAME      leaves stock, billing or reporting out, to see that the summary is wrong then
   --keep DIR          uses this new or empty folder for all files and leaves them there
-  --stall-seconds N   gives up when nothing has moved for so long (default 60)
+  --stall-seconds N   gives up when nothing has moved for so long (default 120)
   --limit-seconds N   gives up after so long in any case (default 900)
   --json              the summary as one line of JSON; progress goes to standard error
   --help              this text
@@ -71,7 +71,7 @@ const OPTIONS = {
   rate: { type: 'string' },
   without: { type: 'string' },
   keep: { type: 'string' },
-  'stall-seconds': { type: 'string', default: '60' },
+  'stall-seconds': { type: 'string', default: '120' },
   'limit-seconds': { type: 'string', default: '900' },
   json: { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },

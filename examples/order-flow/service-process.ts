@@ -20,6 +20,7 @@ async function runProcess(text: string): Promise<void> {
     process.exit(1)
   }
   const service = await startNamed(order.service, { ...order.plan, transport: await transportOf(order.transport), failed })
+  process.send?.('ready')
   process.once('SIGTERM', () => {
     service.stop().then(
       () => process.exit(0),

@@ -152,10 +152,7 @@ class Run {
       }
       if (nowMs - movedMs > stallSeconds * 1_000) return `nothing has moved for ${stallSeconds} s: ${this.#text(progress, fleet)}`
       if (nowMs - this.#startMs > limitSeconds * 1_000) return `not finished after ${limitSeconds} s: ${this.#text(progress, fleet)}`
-      if (options.hasChaos && nowMs >= nextKillMs) {
-        nextKillMs = nowMs + KILL_MS
-        fleet.killOne(Math.random())
-      }
+      if (options.hasChaos && nowMs >= nextKillMs && fleet.killOne(Math.random())) nextKillMs = nowMs + KILL_MS
       await delay(LOOK_MS, undefined, { signal })
     }
   }
