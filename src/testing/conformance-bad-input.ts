@@ -34,7 +34,9 @@ export const badInputCases: readonly ConformanceCase[] = [...casesOf('bad input'
       const seen: number[] = []
       const bus = stage.bus().on(Ticked, { group: 'work' }, ({ data }) => seen.push(data.n))
       await bus.start()
-      for (const data of [{ n: 'one' }, { n: 1.5 }, {}, null, undefined, [], 'text']) await refusal(() => bus.publish(Ticked, untyped(data)), 'contract.payload_invalid', JSON.stringify(data))
+      for (const data of [{ n: 'one' }, { n: 1.5 }, {}, null, undefined, [], 'text']) {
+        await refusal(() => bus.publish(Ticked, untyped(data)), 'contract.payload_invalid', JSON.stringify(data))
+      }
       const error = await refusal(() => bus.publish(Ticked, untyped({ n: 1, text: 5 })), 'contract.payload_invalid')
       match(error.message, /"path":"text"/)
       await bus.publish(Ticked, { n: 2 })
@@ -81,7 +83,9 @@ export const badInputCases: readonly ConformanceCase[] = [...casesOf('bad input'
       for (const [n, key] of ODD_KEYS.entries()) await bus.publish(Moved, { key, n })
       await stage.until('all are handled', () => free.size >= ODD_KEYS.length)
       deepEqual(free, new Map(ODD_KEYS.map((key, n) => [key, n])))
-      for (const key of ['', 'x'.repeat(256), 'é'.repeat(128), 'a\nb', 'a\u0000']) await refusal(() => bus.publish(Moved, { key, n: 1 }), 'contract.attribute_invalid', JSON.stringify(key.slice(0, 20)))
+      for (const key of ['', 'x'.repeat(256), 'é'.repeat(128), 'a\nb', 'a\u0000']) {
+        await refusal(() => bus.publish(Moved, { key, n: 1 }), 'contract.attribute_invalid', JSON.stringify(key.slice(0, 20)))
+      }
     },
   },
   {
@@ -108,7 +112,8 @@ export const badInputCases: readonly ConformanceCase[] = [...casesOf('bad input'
       await stage.until('both have the first version', () => seen.length === 2)
       deepEqual(seen.map((one) => JSON.stringify(one)).toSorted(), ['[1,{"text":"four","size":4}]', '[1,{"text":"four"}]'])
       await modern.publish(NotedSecond, { text: 'x', size: 1 })
-      await stage.until('the old service gave the second version up', async () => (await old.deadLetters.list({ reason: 'contract.version_unknown' })).items.length === 1)
+      const isGivenUp = async (): Promise<boolean> => (await old.deadLetters.list({ reason: 'contract.version_unknown' })).items.length === 1
+      await stage.until('the old service gave the second version up', isGivenUp)
       await stage.until('the modern one has it', () => seen.length === 3)
       deepEqual(seen[2], [2, { text: 'x', size: 1 }])
       equal((await old.deadLetters.list()).items[0]?.group, 'old.work')
@@ -201,7 +206,9 @@ export const badInputCases: readonly ConformanceCase[] = [...casesOf('bad input'
         const subscribe = async (): Promise<Bus> => stage.bus().on(Ticked, { group: 'work', ...options(untyped(value)) }, () => {})
         await refusal(subscribe, 'core.option_invalid', `${what} ${JSON.stringify(value)}`)
       }
-      for (const service of ['', 'a.b', 'A', '*', 'x'.repeat(61)]) await refusal(async () => stage.bus(service), 'core.option_invalid', `the service ${service}`)
+      for (const service of ['', 'a.b', 'A', '*', 'x'.repeat(61)]) {
+        await refusal(async () => stage.bus(service), 'core.option_invalid', `the service ${service}`)
+      }
     },
   },
   {

@@ -23,7 +23,11 @@ export const UNREADABLE: readonly Unreadable[] = [
   { what: 'B01 an empty body', reason: 'contract.body_malformed', body: text('') },
   { what: 'B02 half of a JSON text', reason: 'contract.body_malformed', body: text('{"n":1,"te') },
   { what: 'B02 no JSON at all', reason: 'contract.body_malformed', body: text('hello') },
-  { what: 'B03 bytes that are no UTF-8', reason: 'contract.body_malformed', body: Buffer.concat([text('{"n":1,"text":"'), Buffer.from([0xff, 0xc0]), text('"}')]) },
+  {
+    what: 'B03 bytes that are no UTF-8',
+    reason: 'contract.body_malformed',
+    body: Buffer.concat([text('{"n":1,"text":"'), Buffer.from([0xff, 0xc0]), text('"}')]),
+  },
   { what: 'B04 a byte-order mark', reason: 'contract.body_malformed', body: Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), text('{"n":1}')]) },
   { what: 'B07 the key __proto__', reason: 'contract.body_malformed', body: text('{"n":1,"__proto__":{"isAdmin":true}}') },
   { what: 'B07 the key __proto__, escaped', reason: 'contract.body_malformed', body: text(String.raw`{"n":1,"\u005f_proto__":{"isAdmin":true}}`) },
@@ -123,14 +127,16 @@ export const ODD_KEYS: readonly string[] = [
 
 /** Values that JSON holds, however they look. */
 export const ODD_VALUES: readonly unknown[] = [
-  { n: 1, toString: 'x', hasOwnProperty: 'y', then: 'z', valueOf: null }, 0, -1, '', 'a\u0000b', '\u2028\u2029', '\u202e', '🚚', '\u00e9', 'e\u0301', [], {}, [[[]]],
+  { n: 1, toString: 'x', hasOwnProperty: 'y', then: 'z', valueOf: null },
+  0, -1, '', 'a\u0000b', '\u2028\u2029', '\u202e', '🚚', '\u00e9', 'e\u0301', [], {}, [[[]]],
   { '': 0 }, { 'a.b': 1, '*': 2, '>': 3 }, 9_007_199_254_740_991, 5e-324, 1.797_693_134_862_315_7e308, 'x'.repeat(100_000),
   Array.from({ length: 10_000 }, (_, n) => n), true, false,
 ]
 
 /** Names of types outside the grammar (B27, B28). */
 export const BAD_TYPES: readonly string[] = [
-  '', ' ', 'a', 'a..b', '.a', 'a.', '*', 'a.*', 'a.>', '#', '$SYS.x', '$JS.API.x', 'A.b', 'a.B', 'a.b.c', 'ä.b', `a.${'x'.repeat(300)}`, 'constructor', '__proto__', 'a b.c',
+  '', ' ', 'a', 'a..b', '.a', 'a.', '*', 'a.*', 'a.>', '#', '$SYS.x', '$JS.API.x', 'A.b', 'a.B', 'a.b.c',
+  'ä.b', `a.${'x'.repeat(300)}`, 'constructor', '__proto__', 'a b.c',
 ]
 
 /** A schema that takes anything. */

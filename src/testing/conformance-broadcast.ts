@@ -1,4 +1,5 @@
 import { deepEqual, equal } from 'node:assert/strict'
+import type { Bus } from '../bus/bus.ts'
 import type { BusEvent } from '../bus/bus-events.ts'
 import { type ConformanceCase, casesOf } from './conformance-case.ts'
 import { LooseTicked, Ticked, Tocked } from './conformance-contracts.ts'
@@ -11,7 +12,8 @@ export const broadcastCases: readonly ConformanceCase[] = casesOf('broadcast', [
     needs: ['canBroadcast'],
     async run(stage) {
       const seen: string[] = []
-      const start = (name: string, service: string) => stage.bus(service).on(Ticked, { broadcast: true }, ({ data, id, headers }) => seen.push(`${name} ${data.n} ${id} ${headers['mark']}`))
+      const start = (name: string, service: string): Bus =>
+        stage.bus(service).on(Ticked, { broadcast: true }, ({ data, id, headers }) => seen.push(`${name} ${data.n} ${id} ${headers['mark']}`))
       const buses = [start('a', 'shop'), start('b', 'shop'), start('c', 'stock')]
       await Promise.all(buses.map((bus) => bus.start()))
       await buses[0]?.broadcast(Ticked, { n: 1 }, { id: 'one', headers: { mark: 'ü' } })
@@ -54,7 +56,8 @@ export const broadcastCases: readonly ConformanceCase[] = casesOf('broadcast', [
       const seen: string[] = []
       const publisher = await stage.publisher()
       await publisher.broadcast(Ticked, { n: 1 })
-      const bus = stage.bus().on(Ticked, { broadcast: true }, ({ data }) => seen.push(`broadcast ${data.n}`)).on(Ticked, { group: 'work' }, ({ data }) => seen.push(`group ${data.n}`))
+      const bus = stage.bus().on(Ticked, { broadcast: true }, ({ data }) => seen.push(`broadcast ${data.n}`))
+      bus.on(Ticked, { group: 'work' }, ({ data }) => seen.push(`group ${data.n}`))
       await bus.start()
       await publisher.broadcast(Ticked, { n: 2 })
       await stage.until('the broadcast has come', () => seen.includes('broadcast 2'))
@@ -83,7 +86,8 @@ export const broadcastCases: readonly ConformanceCase[] = casesOf('broadcast', [
       await stage.until('the last one has come', () => seen.includes(2))
       await stage.until('two failures are counted', () => bus.stats().broadcastFailed === 2)
       deepEqual(sorted(seen), [1, 2])
-      deepEqual(events.flatMap((event) => (event.kind === 'broadcast-failed' ? [event.code] : [])).toSorted(), ['bus.handler_failed', 'contract.payload_invalid'])
+      const codes = events.flatMap((event) => (event.kind === 'broadcast-failed' ? [event.code] : []))
+      deepEqual(codes.toSorted(), ['bus.handler_failed', 'contract.payload_invalid'])
     },
   },
   {

@@ -253,7 +253,8 @@ export const callCases: readonly ConformanceCase[] = casesOf('calls', [], [
       await asking.send(Reserve, { key: 'k', n: 2 })
       await stage.until('a later command is handled', () => seen.includes(2))
       // The first one's deadline has passed: it is not handled as if somebody waited, and it is not lost.
-      await stage.until('the first one is kept as a dead letter', async () => (await asking.deadLetters.list({ reason: 'bus.deadline_passed' })).items.length === 1)
+      const isKept = async (): Promise<boolean> => (await asking.deadLetters.list({ reason: 'bus.deadline_passed' })).items.length === 1
+      await stage.until('the first one is kept as a dead letter', isKept)
     },
   },
   {
@@ -316,7 +317,12 @@ export const callCases: readonly ConformanceCase[] = casesOf('calls', [], [
       const publisher = await stage.publisher()
       await publisher.publish(Ticked, { n: 1 }, { id: 'first', tenant: 'acme', deadlineAtMs })
       await stage.until('the flow has ended', () => seen.length >= 4)
-      deepEqual(seen.toSorted(), ['moved third first second acme', 'quote fourth first second acme', 'ticked first first undefined acme true', 'tocked second first first acme false'])
+      deepEqual(seen.toSorted(), [
+        'moved third first second acme',
+        'quote fourth first second acme',
+        'ticked first first undefined acme true',
+        'tocked second first first acme false',
+      ])
     },
   },
   {

@@ -28,6 +28,10 @@ export interface ConformanceCase {
 }
 
 /** The cases of one family, without repeating it, and what all of them need, on each. */
-export function casesOf(family: ConformanceFamily, needs: ConformanceCase['needs'], cases: readonly Omit<ConformanceCase, 'family'>[]): readonly ConformanceCase[] {
+export function casesOf(
+  family: ConformanceFamily,
+  needs: ConformanceCase['needs'],
+  cases: readonly Omit<ConformanceCase, 'family'>[],
+): readonly ConformanceCase[] {
   return cases.map((one) => ({ ...one, family, needs: [...(needs ?? []), ...(one.needs ?? [])] }))
 }

@@ -53,7 +53,9 @@ export const Weigh: QueryContract<'conformance.weigh', Types<Tick, { readonly te
 })
 
 /** The first version of a note. */
-export const NotedFirst: EventContract<'conformance.noted', Types<{ readonly text: string }>> = event('conformance.noted', { schema: z.object({ text: z.string() }) })
+export const NotedFirst: EventContract<'conformance.noted', Types<{ readonly text: string }>> = event('conformance.noted', {
+  schema: z.object({ text: z.string() }),
+})
 
 /** Its second version, which reads the first one too. */
 export const NotedSecond: EventContract<'conformance.noted', Types<{ readonly text: string; readonly size: number }>> = event('conformance.noted', {
@@ -66,4 +68,7 @@ export const NotedSecond: EventContract<'conformance.noted', Types<{ readonly te
 export const LooseTicked: EventContract<'conformance.ticked', Types<unknown>> = event('conformance.ticked', { schema: z.unknown() })
 
 /** The query of `Quote` with a schema that lets more through. */
-export const LooseQuote: QueryContract<'conformance.quote', Types<unknown, unknown>> = query('conformance.quote', { request: z.unknown(), response: z.unknown() })
+export const LooseQuote: QueryContract<'conformance.quote', Types<unknown, unknown>> = query('conformance.quote', {
+  request: z.unknown(),
+  response: z.unknown(),
+})

@@ -46,7 +46,8 @@ class Load {
 /** Load on a group, a fault in the middle, and everything accepted is handled. */
 async function survives(stage: Stage, breakIt: (stage: Stage) => Promise<void>, isKilled = false): Promise<void> {
   const seen = new Set<number>()
-  const consumer = stage.bus('shop', { defaults: { publishTimeoutMs: RECOVERY_MS_MAX } }).on(Ticked, { group: 'work', inFlightMax: 32 }, ({ data }) => seen.add(data.n))
+  const consumer = stage.bus('shop', { defaults: { publishTimeoutMs: RECOVERY_MS_MAX } })
+  consumer.on(Ticked, { group: 'work', inFlightMax: 32 }, ({ data }) => seen.add(data.n))
   const publisher = stage.bus('publisher', { defaults: { publishTimeoutMs: RECOVERY_MS_MAX } })
   await Promise.all([consumer.start(), publisher.start()])
   if (isKilled) await stage.faults.settle()
@@ -183,7 +184,8 @@ export const faultCases: readonly ConformanceCase[] = casesOf('faults', [], [
       await stage.faults.settle()
       await stage.until('the link is up', () => isUp(bus), RECOVERY_MS_MAX)
       for (const n of [1, 2]) await bus.publish(Ticked, { n }, { timeoutMs: RECOVERY_MS_MAX })
-      await stage.until('one is dead and one is delayed', async () => bus.stats().retried === 1 && (await bus.deadLetters.list()).items.length === 1, RECOVERY_MS_MAX)
+      const isReady = async (): Promise<boolean> => bus.stats().retried === 1 && (await bus.deadLetters.list()).items.length === 1
+      await stage.until('one is dead and one is delayed', isReady, RECOVERY_MS_MAX)
       await stage.faults.kill()
       await stage.faults.start()
       await stage.until('the link is up again', () => isUp(bus), RECOVERY_MS_MAX)

@@ -67,7 +67,9 @@ export const orderCases: readonly ConformanceCase[] = casesOf('order', ['canStor
     async run(stage) {
       const gate = stage.gate()
       const log = new KeyLog()
-      const bus = stage.bus().on(Moved, { group: 'ordered', order: 'key' }, ({ data }) => log.run(data.key, data.n, () => (data.key === 'slow' ? gate.opened : Promise.resolve())))
+      const bus = stage.bus().on(Moved, { group: 'ordered', order: 'key' }, ({ data }) =>
+        log.run(data.key, data.n, () => (data.key === 'slow' ? gate.opened : Promise.resolve())),
+      )
       await bus.start()
       await publishMoves(bus, ['slow', 'fast'], 30)
       await stage.until('the fast key is done while the slow one waits', () => log.of('fast').length === 30)
@@ -82,7 +84,8 @@ export const orderCases: readonly ConformanceCase[] = casesOf('order', ['canStor
     needs: ['canOrderByKey'],
     async run(stage) {
       const log = new KeyLog()
-      const bus = stage.bus().on([Moved, Turned], { group: 'ordered', order: 'key' }, ({ data }) => log.run(data.key, data.n, () => stage.pause(stage.random.next() * 2)))
+      const work = (): Promise<void> => stage.pause(stage.random.next() * 2)
+      const bus = stage.bus().on([Moved, Turned], { group: 'ordered', order: 'key' }, ({ data }) => log.run(data.key, data.n, work))
       await bus.start()
       for (const n of range(1, 20)) for (const key of ['a', 'b']) await bus.publish(n % 3 === 0 ? Turned : Moved, { key, n })
       await stage.until('all is handled', () => log.count >= 40)

@@ -234,7 +234,9 @@ export const retryCases: readonly ConformanceCase[] = casesOf('retry', ['canStor
       const circular: Record<string, unknown> = {}
       circular['self'] = circular
       // B48: none of these is an Error as one would like it.
-      const thrown: readonly unknown[] = [undefined, null, 'a text', 42, Object.freeze({ code: 'E' }), circular, Object.freeze(userError('frozen')), Symbol('s'), 10n]
+      const thrown: readonly unknown[] = [
+        undefined, null, 'a text', 42, Object.freeze({ code: 'E' }), circular, Object.freeze(userError('frozen')), Symbol('s'), 10n,
+      ]
       const bus = stage.bus().on(Ticked, { group: 'sync', retry: { attemptsMax: 2 } }, ({ data }) => {
         throw thrown[data.n]
       })
