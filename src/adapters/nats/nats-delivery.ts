@@ -1,6 +1,5 @@
 import type { DeadLetterRecord, Delivery } from '../../bus/port.ts'
 import type { WireMessage } from '../../core/envelope.ts'
-import type { NatsFeed } from './nats-feed.ts'
 
 const DONE: Promise<void> = Promise.resolve()
 
@@ -18,6 +17,17 @@ export interface Holding {
   readonly hasRecord: boolean
 }
 
+/** Where the outcomes of deliveries go. */
+export interface Outcomes {
+  /** Resolves when it is stored that the delivery's attempt begins. */
+  recordBegun(delivery: NatsDelivery): Promise<void>
+  ack(delivery: NatsDelivery): void
+  /** Stores the delivery for later with `attempts` begun, then acks it. */
+  retry(delivery: NatsDelivery, attempts: number, delayMs: number): Promise<void>
+  /** Stores the dead letter, then acks the delivery. */
+  deadLetter(delivery: NatsDelivery, record: DeadLetterRecord): Promise<void>
+}
+
 /** One message in hand. The newest reply subject counts: after a redelivery to this process the older one may be stale. */
 export class NatsDelivery implements Delivery {
   readonly message: WireMessage
@@ -31,11 +41,11 @@ export class NatsDelivery implements Delivery {
   beats = 0
   /** An attempt is recorded, by this process or an earlier one; the record must go when the message is settled. */
   hasRecord: boolean
-  readonly #feed: NatsFeed
+  readonly #outcomes: Outcomes
   #hasBegun = false
   #isSettled = false
 
-  constructor(feed: NatsFeed, holding: Holding, reply: string) {
+  constructor(outcomes: Outcomes, holding: Holding, reply: string) {
     this.message = holding.message
     this.attempt = holding.begun + 1
     this.isSuspect = holding.isSuspect
@@ -44,32 +54,32 @@ export class NatsDelivery implements Delivery {
     this.streamSeq = holding.streamSeq
     this.reply = reply
     this.hasRecord = holding.hasRecord
-    this.#feed = feed
+    this.#outcomes = outcomes
   }
 
   async begin(): Promise<number> {
     this.#hasBegun = true
     this.hasRecord = true
-    await this.#feed.recordBegun(this)
+    await this.#outcomes.recordBegun(this)
     return this.attempt
   }
 
   ack(): Promise<void> {
-    if (this.#settle()) this.#feed.ack(this)
+    if (this.#settle()) this.#outcomes.ack(this)
     return DONE
   }
 
   async retry(delayMs: number): Promise<void> {
-    if (this.#settle()) await this.#feed.retry(this, this.attempt, delayMs)
+    if (this.#settle()) await this.#outcomes.retry(this, this.attempt, delayMs)
   }
 
   async deadLetter(record: DeadLetterRecord): Promise<void> {
-    if (this.#settle()) await this.#feed.deadLetter(this, record)
+    if (this.#settle()) await this.#outcomes.deadLetter(this, record)
   }
 
   async release(): Promise<void> {
     // An attempt that was recorded as begun stays spent: whether its handler ran, nobody knows.
-    if (this.#settle()) await this.#feed.retry(this, this.#hasBegun ? this.attempt : this.attempt - 1, 0)
+    if (this.#settle()) await this.#outcomes.retry(this, this.#hasBegun ? this.attempt : this.attempt - 1, 0)
   }
 
   #settle(): boolean {

@@ -4,7 +4,7 @@ import { escapeHeader } from '../../contract/wire.ts'
 import { errorText } from '../../core/errors.ts'
 import { BACKOFF_DELAY_MIN_MS } from '../../core/limits.ts'
 import type { NatsAttempts } from './nats-attempts.ts'
-import { NatsDelivery } from './nats-delivery.ts'
+import { NatsDelivery, type Outcomes } from './nats-delivery.ts'
 import { originalLines, parseHeaders, type Headers } from './nats-headers.ts'
 import type { NatsLink } from './nats-link.ts'
 import { messageFrom } from './nats-message.ts'
@@ -60,7 +60,7 @@ interface Known {
  * A failed attempt is copied into the retry stream and then acked, so that what waits never takes room from what is
  * healthy. The copy is given back to the server with the remaining time ("nak with delay") until it is due.
  */
-export class NatsFeed implements PullTarget, Beating {
+export class NatsFeed implements PullTarget, Outcomes, Beating {
   readonly #parts: FeedParts
   readonly #plan: FeedPlan
   readonly #puller: NatsPuller
@@ -158,7 +158,8 @@ export class NatsFeed implements PullTarget, Beating {
     const lines =
       `${originalLines(delivery.text)}trunkline-group: ${escapeHeader(group)}\r\ntrunkline-kind: ${kind}\r\n` +
       `trunkline-record: ${encodeDeadLetterRecord(record)}\r\nNats-Expected-Last-Subject-Sequence: 0\r\n`
-    await this.#storeThenAck(delivery, names.streams.dead, names.dead(groupToken, type, `${this.#plan.consumer.stream}-${delivery.streamSeq}`), lines, 'dead', REFUSED_DELAY_MS)
+    const subject = names.dead(groupToken, type, `${this.#plan.consumer.stream}-${delivery.streamSeq}`)
+    await this.#storeThenAck(delivery, names.streams.dead, subject, lines, 'dead', REFUSED_DELAY_MS)
   }
 
   /**
@@ -219,7 +220,10 @@ export class NatsFeed implements PullTarget, Beating {
         this.#held.delete(streamSeq)
         this.#nak(reply, BACKOFF_DELAY_MIN_MS)
         this.#puller.release()
-      } else this.#hand(pulled, { headers: parseHeaders(pulled.text), begun: Math.max(begun, recorded), isSuspect: true, isRedriven, hasRecord: recorded > 0 })
+      } else {
+        const headers = parseHeaders(pulled.text)
+        this.#hand(pulled, { headers, begun: Math.max(begun, recorded), isSuspect: true, isRedriven, hasRecord: recorded > 0 })
+      }
     })
   }
 

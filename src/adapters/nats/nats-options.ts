@@ -156,7 +156,8 @@ export function targetOf(options: NatsServerOptions): NatsTarget {
   const hasSecret = [user, options.token, options.credentials, options.credentialsFile].some((part) => part !== undefined)
   const open = urls.find((url) => !isLoopback(url.hostname))
   if (hasSecret && !isTls && open !== undefined && options.allowPlaintextCredentials !== true) {
-    throw invalid('servers', 'tls:// or the tls option where credentials are sent to another machine, or allowPlaintextCredentials: true', `credentials in plain text to ${open.hostname}`)
+    const expected = 'tls:// or the tls option where credentials are sent to another machine, or allowPlaintextCredentials: true'
+    throw invalid('servers', expected, `credentials in plain text to ${open.hostname}`)
   }
   return {
     servers: urls.map((url) => `${url.hostname}:${url.port === '' ? '4222' : url.port}`),
@@ -196,8 +197,8 @@ function oneOf<T extends number>(option: string, value: T, allowed: readonly T[]
 }
 
 function inbox(prefix: string): string {
-  if (!/^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/.test(prefix)) throw invalid('inboxPrefix', 'tokens of letters, digits, "_" and "-" with dots between them', JSON.stringify(prefix))
-  return prefix
+  if (/^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/.test(prefix)) return prefix
+  throw invalid('inboxPrefix', 'tokens of letters, digits, "_" and "-" with dots between them', JSON.stringify(prefix))
 }
 
 function invalid(option: string, expected: string, actual: string): TrunklineError {

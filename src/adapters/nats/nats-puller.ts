@@ -168,7 +168,8 @@ export class NatsPuller implements LinkListener, Beating {
   /** Most messages of a consumer have subjects of one length. */
   #textOf(message: NatsMessage, data: Uint8Array, reply: string): string {
     const text = headerText(message, data, reply, this.#subjectLength)
-    if (text !== '' && (message.size?.() ?? 0) - reply.length - data.length - text.length !== this.#subjectLength) this.#subjectLength = message.subject.length
+    const actual = (message.size?.() ?? 0) - reply.length - data.length - text.length
+    if (text !== '' && actual !== this.#subjectLength) this.#subjectLength = message.subject.length
     return text
   }
 
