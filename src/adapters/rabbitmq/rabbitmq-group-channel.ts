@@ -28,6 +28,7 @@ const REST_MAX_MS = 1_000
 /** A queue from which nothing came for this long is at rest: what comes next will hardly come in the very moment of the cancel. */
 const QUIET_MS = 100
 const REST_POLL_MS = 5
+const SETTLE_ROUNDS = 3
 
 /** A channel that consumes some queues and can be paused; rebuilt by its station. */
 export class GroupChannel implements StationWork {
@@ -75,9 +76,19 @@ export class GroupChannel implements StationWork {
     return this.#follow()
   }
 
-  /** Sends the acks that wait. */
-  flush(): void {
+  /**
+   * Sends the acks that wait and gives the broker time to apply them: beyond 32 that are on their way to a quorum queue, its
+   * channels keep acks back, and forget them when they close.
+   */
+  async settle(): Promise<void> {
     this.#intake?.flush()
+    const channel = this.#channel
+    const [queue] = this.#queues
+    if (channel === undefined || queue === undefined) return
+    for (let round = 0; round < SETTLE_ROUNDS; round++) {
+      await channel.checkQueue(queue)
+      await sleep(this.#plan.clock, REST_POLL_MS)
+    }
   }
 
   #follow(): Promise<void> {

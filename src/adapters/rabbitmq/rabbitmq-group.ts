@@ -90,8 +90,7 @@ export class RabbitGroup implements TransportSubscription {
     for (const delivery of this.#open) this.#track(delivery.abandon())
     const moved = Promise.allSettled(this.#moving)
     await answered(this.#settings.host.clock, moved, this.#settings.commandTimeoutMs, 'moving messages').catch(() => undefined)
-    this.#main.flush()
-    this.#suspects.flush()
+    await this.#onBoth((channel) => channel.settle())
     await Promise.all([this.#mainStation.close(), this.#suspectStation.close()])
   }
 

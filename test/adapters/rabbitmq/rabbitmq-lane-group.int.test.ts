@@ -1,4 +1,6 @@
+import amqplib from 'amqplib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { LANE_PREFETCH, QUORUM } from '../../../src/adapters/rabbitmq/rabbitmq-queues.ts'
 import type { Delivery, Transport } from '../../../src/bus/port.ts'
 import { rabbitmqServer, type RabbitmqServer } from '../../servers/rabbitmq-server.ts'
 import { tcpProxy } from '../../servers/tcp-proxy.ts'
@@ -42,6 +44,13 @@ async function allIn(namespace: string): Promise<number> {
     count += await readyIn(server.url, `${namespace}.shop.ledger:lane-${lane}`)
     count += await readyIn(server.url, `${namespace}.shop.ledger:lane-${lane}:hold`)
   }
+  return count
+}
+
+/** Messages that are in the lanes and with no owner. */
+async function lanesReady(namespace: string): Promise<number> {
+  let count = 0
+  for (let lane = 0; lane < 8; lane++) count += await readyIn(server.url, `${namespace}.shop.ledger:lane-${lane}`)
   return count
 }
 
@@ -228,5 +237,63 @@ describe('an ordered group', () => {
     await late.transport.publish({ kind: 'command', message: wire('stock.reserve', { key: 'k', body: Buffer.from('"20"') }) }, undefined)
     await until(() => seen.length === 21)
     expect(seen).toEqual(Array.from({ length: 21 }, (_, n) => `${n}`))
+  })
+
+  test('hands out all that is held before what came while nobody owned the lane', async () => {
+    const where = options()
+    await using publisher = await openTransport(where)
+    const send = (from: number, to: number): Promise<unknown> => Promise.all(Array.from({ length: to - from }, (_, n) => publish(publisher.transport, 'a', `${from + n}`)))
+    {
+      await using first = await openTransport(where)
+      const inbox = await inboxOf(first.transport, ordered(), (delivery) => delivery.retry(3_000))
+      await send(0, 1)
+      await inbox.at(0)
+      await send(1, 400)
+      await until(async () => (await lanesReady(where.namespace)) === 0)
+      await inbox.subscription.close()
+    }
+    await send(400, 420)
+    await using second = await openTransport(where)
+    const seen: string[] = []
+    await inboxOf(second.transport, ordered(), (delivery) => {
+      seen.push(textOf(delivery))
+      return delivery.ack()
+    })
+    await until(() => seen.length === 420, { deadlineMs: 30_000 })
+    expect(seen).toEqual(Array.from({ length: 420 }, (_, n) => `${n}`))
+  })
+})
+
+test('a quorum queue gives the next consumer at once and in order what vanished ones had, before all that was never out', async () => {
+  const queue = freshName('fact')
+  await withRaw(server.url, async (channel) => {
+    await channel.assertQueue(queue, { arguments: QUORUM })
+    for (let n = 0; n < 300; n++) channel.sendToQueue(queue, Buffer.from(`${n}`), { persistent: true })
+    await channel.waitForConfirms()
+    const left = new Set(Array.from({ length: 300 }, (_, n) => `${n}`))
+    for (let owner = 0; owner < 5; owner++) {
+      const connection = await amqplib.connect(server.url)
+      connection.on('error', () => undefined)
+      const own = await connection.createChannel()
+      own.on('error', () => undefined)
+      await own.prefetch(LANE_PREFETCH)
+      const got: amqplib.ConsumeMessage[] = []
+      await own.consume(queue, (message) => {
+        if (message !== null) got.push(message)
+      })
+      // Some owners see only a part of what they were given before they vanish.
+      const count = owner % 2 === 0 ? LANE_PREFETCH : 3
+      await until(() => got.length >= Math.min(count, left.size), { what: `owner ${owner} having its share` })
+      expect(got.map(({ content }) => content.toString())).toEqual([...left].slice(0, got.length))
+      // Few enough that the broker applies all of them before the channel closes.
+      for (const message of got.filter((_, index) => index % 3 === 1).slice(0, 20)) {
+        own.ack(message)
+        left.delete(message.content.toString())
+      }
+      await own.checkQueue(queue)
+      await connection.close()
+      await until(async () => (await channel.checkQueue(queue)).messageCount === left.size, { what: 'all being back' })
+    }
+    await channel.deleteQueue(queue)
   })
 })
