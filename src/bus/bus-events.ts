@@ -23,17 +23,23 @@ export type BusEvent =
 
 /** Counts since the bus was made. */
 export interface BusStats {
+  /** Messages given to the transport to store, those that it then could not store included. */
   readonly published: number
+  /** Deliveries whose handler succeeded; a message that is handled again counts again. */
   readonly handled: number
+  /** Failed attempts that were given back for another one. */
   readonly retried: number
   readonly deadLettered: number
   readonly asked: number
+  /** Requests of others that were answered, with errors too. */
   readonly answered: number
   /** Answers that came after the asker had given up; they were dropped. */
   readonly lateReplies: number
   /** Requests that were dropped because their deadline had passed before a handler was free. */
   readonly expiredRequests: number
+  /** Broadcasts that were handled here. */
   readonly broadcast: number
+  /** Broadcasts whose handler failed or found no room; nothing brings them back. */
   readonly broadcastFailed: number
 }
 

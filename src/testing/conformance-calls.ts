@@ -239,7 +239,7 @@ export const callCases: readonly ConformanceCase[] = casesOf('calls', [], [
     },
   },
   {
-    name: 'handles an asked command although its asker has given up',
+    name: 'keeps an asked command as a dead letter when its asker has given up before it began',
     needs: ['canStore', 'canRequest'],
     async run(stage) {
       const asking = await stage.publisher()
