@@ -12,6 +12,8 @@ const STOP_MS_MAX = 15_000
 const RESTART_MS = 300
 /** Deaths that nobody ordered, before the demo gives up. */
 const CRASHES_MAX = 10
+/** Time that a process serves before chaos may kill it. */
+const SPARED_MS = 1_500
 
 /** The running services, wherever they run. */
 export interface Fleet extends AsyncDisposable {
@@ -22,8 +24,8 @@ export interface Fleet extends AsyncDisposable {
   /** Instances that were killed. */
   readonly kills: number
   /**
-   * Kills one process that serves, chosen by a number from 0 below 1; it is started again at once. Processes that
-   * still start are spared, or a slow machine would never get any further. False where none serves.
+   * Kills one process, chosen by a number from 0 below 1; it is started again at once. Those that still start or
+   * have just begun to serve are spared, or a busy machine would never get any further. False where no other is left.
    */
   killOne(choice: number): boolean
   /** Stops all in order. */
@@ -51,8 +53,8 @@ export class ProcessFleet implements Fleet {
   }
 
   killOne(choice: number): boolean {
-    const serving = this.#members.filter((member) => member.isServing)
-    const victim = serving[Math.floor(choice * serving.length)]
+    const settled = this.#members.filter((member) => member.isSettled)
+    const victim = settled[Math.floor(choice * settled.length)]
     if (victim === undefined) return false
     this.kills++
     victim.kill()
@@ -77,7 +79,7 @@ class Member {
   #ended: Promise<void> = Promise.resolve()
   #isWanted = true
   #isExpected = false
-  #isServing = false
+  #servesSinceMs: number | undefined
   #crashes = 0
   failure: string | undefined
 
@@ -87,13 +89,14 @@ class Member {
     this.#spawn()
   }
 
-  get isServing(): boolean {
-    return this.#isServing
+  /** True once it has served for a while. */
+  get isSettled(): boolean {
+    return this.#servesSinceMs !== undefined && performance.now() - this.#servesSinceMs >= SPARED_MS
   }
 
   kill(): void {
     this.#isExpected = true
-    this.#isServing = false
+    this.#servesSinceMs = undefined
     this.#child?.kill('SIGKILL')
   }
 
@@ -112,7 +115,7 @@ class Member {
     closeSync(log)
     this.#child = child
     this.#isExpected = false
-    child.once('message', () => (this.#isServing = true))
+    child.once('message', () => (this.#servesSinceMs = performance.now()))
     this.#ended = new Promise<void>((resolve) => {
       child.once('error', () => resolve())
       child.once('exit', () => resolve())
@@ -121,7 +124,7 @@ class Member {
 
   async #wasEnded(): Promise<void> {
     this.#child = undefined
-    this.#isServing = false
+    this.#servesSinceMs = undefined
     if (!this.#isWanted) return
     if (!this.#isExpected) {
       if (++this.#crashes > CRASHES_MAX) {
