@@ -1,6 +1,6 @@
 import { encodeBody } from '../contract/body.ts'
 import type { ContractTypes, DefinedContract } from '../contract/contract.ts'
-import { instantMs } from '../core/clock.ts'
+import { instantMs, instantText } from '../core/clock.ts'
 import type { WireMessage } from '../core/envelope.ts'
 import { TrunklineError, isTrunklineError } from '../core/errors.ts'
 import { HOPS_MAX } from '../core/limits.ts'
@@ -23,7 +23,7 @@ export interface LightOptions {
 
 /** Encodes an outcome; an answer that does not fit its schema becomes a failure that says so. */
 export function answerMessage(envelopes: Envelopes, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome): WireMessage {
-  const make = (body: Buffer, text: string | undefined): WireMessage => envelopes.make(contract, { body, key: undefined }, undefined, { outcome: text, isAnswer: true })
+  const make = (body: Buffer, text: string | undefined): WireMessage => envelopes.make(contract, { body, key: undefined }, undefined, { outcome: text, isAnswer: true, isLight: true })
   if (outcome.kind === 'value') {
     try {
       return make(contract.encodeReply(outcome.value), undefined)
@@ -117,8 +117,7 @@ export class LightRunner {
     const { message } = delivery
     const deadlineAtMs = instantMs(message.deadline)
     if (deadlineAtMs !== undefined && deadlineAtMs < this.#host.clock.nowMs()) {
-      this.#host.counters.expiredRequests++
-      this.#host.emit({ kind: 'request-expired', type: message.type, id: message.id })
+      this.#expired(message)
       return undefined
     }
     const entry = this.#entries.get(message.type)
@@ -138,12 +137,22 @@ export class LightRunner {
   #finish(delivery: LightDelivery, entry: HandlerEntry | undefined, outcome: AnswerOutcome): Promise<void> | undefined {
     const { message, replyTo } = delivery
     if (replyTo !== undefined && entry !== undefined) {
+      if (outcome.kind === 'error' && isTrunklineError(outcome.error, 'bus.deadline_passed')) {
+        // The asker has given up at the same instant; an answer now would only race with its own time limit.
+        this.#expired(message)
+        return undefined
+      }
       this.#host.counters.answered++
       return this.#reply(replyTo, entry.contract, outcome)
     }
     if (outcome.kind === 'error') this.#lost(message, outcome.error)
     else this.#host.counters.broadcast++
     return undefined
+  }
+
+  #expired(message: WireMessage): void {
+    this.#host.counters.expiredRequests++
+    this.#host.emit({ kind: 'request-expired', type: message.type, id: message.id })
   }
 
   #handle(wire: WireMessage, entry: HandlerEntry | undefined, deadlineAtMs: number | undefined): unknown {
@@ -179,7 +188,10 @@ export class LightRunner {
       const limit = {
         expiresAtMs: clock.monotonicMs() + timeoutMs,
         expire: (): void => {
-          const error = new TrunklineError('bus.handler_timeout', { type, group: type, timeoutMs })
+          const error =
+            deadlineAtMs !== undefined && untilDeadlineMs <= this.#options.handlerTimeoutMs
+              ? new TrunklineError('bus.deadline_passed', { type, deadline: instantText(deadlineAtMs) })
+              : new TrunklineError('bus.handler_timeout', { type, group: type, timeoutMs })
           context.abort(error)
           reject(error)
         },

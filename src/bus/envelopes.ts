@@ -60,7 +60,7 @@ export class Envelopes {
       source: this.#source,
       type: contract.type,
       version: contract.version,
-      time: this.#timeText(nowMs),
+      time: more?.isLight === true ? '' : this.#timeText(nowMs),
       contentType: CONTENT_TYPE,
       key: data.key,
       correlationId: more?.isAnswer === true ? undefined : (options?.correlationId ?? scope?.correlationId),
@@ -103,6 +103,8 @@ export interface EnvelopeExtras {
   readonly deadlineAtMs?: number | undefined
   readonly replyTo?: string | undefined
   readonly outcome?: string | undefined
+  /** What is not stored is handled at once or never: it needs no time stamp. */
+  readonly isLight?: boolean
   /** Answers find their asker by its token and need no correlation. */
   readonly isAnswer?: boolean
 }

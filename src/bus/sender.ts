@@ -58,7 +58,7 @@ export class Sender {
       this.light('canBroadcast', contract.type)
       const known = this.#parts.registry.add(contract)
       if (known.kind !== 'event') throw wrongKind(known, 'event')
-      const message = this.#parts.envelopes.make(known, known.encode(data, this.#bodyBytesMax), options, { deadlineAtMs: options?.deadlineAtMs })
+      const message = this.#parts.envelopes.make(known, known.encode(data, this.#bodyBytesMax), options, { deadlineAtMs: options?.deadlineAtMs, isLight: true })
       return this.#publishStep({ contract, plane: 'light', message })
     } catch (error) {
       return Promise.reject(error)
@@ -81,7 +81,7 @@ export class Sender {
       this.#parts.counters.asked++
       return this.#parts.calls.open(known, { timeoutMs, signal: options.signal }, (token) => {
         if (known.kind === 'query') {
-          const message = this.#parts.envelopes.make(known, encoded, options, { deadlineAtMs })
+          const message = this.#parts.envelopes.make(known, encoded, options, { deadlineAtMs, isLight: true })
           return this.#publishStep({ contract, plane: 'light', message, token })
         }
         const message = this.#parts.envelopes.make(known, encoded, options, { deadlineAtMs, replyTo: light.replyAddress(token) })

@@ -17,7 +17,7 @@ export function writeAttributes(message: WireMessage, set: (name: string, value:
   set('id', message.id)
   set('source', message.source)
   set('type', message.type)
-  set('time', message.time)
+  if (message.time !== '') set('time', message.time)
   if (message.version !== 1) set('dataversion', `${message.version}`)
   if (message.key !== undefined) set('partitionkey', message.key)
   if (message.correlationId !== undefined) set('correlationid', message.correlationId)

@@ -59,11 +59,11 @@ describe('a query', () => {
     await asker.start()
     const asked = [rejection(asker.ask(Quote, { sku: 'a' }, { timeoutMs: 500 })), rejection(asker.ask(Quote, { sku: 'b' }, { timeoutMs: 400 }))]
     await rig.clock.advance(520)
-    // Both sides end the first one in the same millisecond; either word can be the first.
-    expect(await Promise.all(asked)).toMatchObject([{ code: expect.stringMatching(/^bus\.(?:ask_timeout|answer_failed)$/) }, { code: 'bus.ask_timeout', details: { timeoutMs: 400 } }])
+    // Both sides end the first one in the same millisecond; the answerer keeps quiet, so that the asker's word counts.
+    expect(await Promise.all(asked)).toMatchObject([{ code: 'bus.ask_timeout', details: { timeoutMs: 500 } }, { code: 'bus.ask_timeout', details: { timeoutMs: 400 } }])
     expect(signals.map(({ aborted }) => aborted)).toEqual([true])
-    expect(answerer.stats().expiredRequests).toBe(1)
-    expect(rig.kinds('request-expired')).toMatchObject([{ type: 'pricing.quote' }])
+    expect(answerer.stats().expiredRequests).toBe(2)
+    expect(rig.kinds('request-expired')).toMatchObject([{ type: 'pricing.quote' }, { type: 'pricing.quote' }])
   })
 
   test('made inside a handler has no more time than the handler\'s own asker', async () => {

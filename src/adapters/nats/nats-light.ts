@@ -60,7 +60,7 @@ export class NatsLight implements LightPlane {
   /** Resolves when the server knows the interest, so that a request right after it finds a responder. */
   async #open(subscriptions: readonly NatsClientSubscription[]): Promise<LightSubscription> {
     await this.#link.flush()
-    return new NatsLightSubscription(subscriptions)
+    return new NatsLightSubscription(this.#link, subscriptions)
   }
 
   #event(message: NatsMessage, sink: LightSink): void {
@@ -90,18 +90,23 @@ export class NatsLight implements LightPlane {
   }
 }
 
+/** Longest wait for the server to confirm that nothing more will come. */
+const DRAIN_MS = 2_000
 const SENT: Promise<void> = Promise.resolve()
 
 class NatsLightSubscription implements LightSubscription {
+  readonly #link: NatsLink
   readonly #subscriptions: readonly NatsClientSubscription[]
 
-  constructor(subscriptions: readonly NatsClientSubscription[]) {
+  constructor(link: NatsLink, subscriptions: readonly NatsClientSubscription[]) {
+    this.#link = link
     this.#subscriptions = subscriptions
   }
 
+  /** Takes what the server had on its way when it heard of the end, so that no request vanishes while an instance stops. */
   async close(): Promise<void> {
-    // Ends at once for us; what is on its way is lost, as the light plane allows.
-    for (const subscription of this.#subscriptions) if (!subscription.isClosed()) subscription.unsubscribe()
-    await Promise.resolve()
+    const open = this.#subscriptions.filter((subscription) => !subscription.isClosed())
+    if (this.#link.isUp) await this.#link.within(Promise.all(open.map((subscription) => subscription.drain().catch(() => undefined))), DRAIN_MS)
+    for (const subscription of open) if (!subscription.isClosed()) subscription.unsubscribe()
   }
 }

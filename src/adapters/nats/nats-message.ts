@@ -1,4 +1,4 @@
-import { escapeHeader, isUserHeader, readMessage, unescapeHeader, writeAttributes } from '../../contract/wire.ts'
+import { CONTENT_TYPE, escapeHeader, isUserHeader, readMessage, unescapeHeader, writeAttributes } from '../../contract/wire.ts'
 import type { WireMessage } from '../../core/envelope.ts'
 import { parseHeaders, type Headers } from './nats-headers.ts'
 
@@ -6,7 +6,7 @@ import { parseHeaders, type Headers } from './nats-headers.ts'
 // Attributes are `ce-…` with percent-encoded values; the user's headers keep their names, and their values
 // are percent-encoded as well, so that blanks at the ends and non-ASCII text survive every client.
 
-/** The header lines of a message. */
+/** The header lines of a message that is not stored; what says nothing new is left out, because each line costs at both ends. */
 export function headerLines(message: WireMessage): string {
   return written(message, '', noEscape) ?? written(message, '', escapeHeader) ?? ''
 }
@@ -28,7 +28,7 @@ const STORAGE_ID = 'Nats-Msg-Id'
 function written(message: WireMessage, idHeader: string, escape: (value: string) => string): string | undefined {
   let values = message.contentType
   let lines = idHeader === '' ? '' : `${idHeader}: ${escape(message.source)}#${escape(message.id)}\r\n`
-  lines += `ce-datacontenttype: ${escape(message.contentType)}\r\n`
+  if (idHeader !== '' || message.contentType !== CONTENT_TYPE) lines += `ce-datacontenttype: ${escape(message.contentType)}\r\n`
   writeAttributes(message, (name, value) => {
     lines += `ce-${name}: ${escape(value)}\r\n`
     values += value
