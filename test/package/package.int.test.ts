@@ -48,7 +48,7 @@ describe('the tarball', () => {
   })
 
   test('has types for every entry that resolve as its code does', async () => {
-    const { stdout } = await tool('attw', [library.tarball, '--profile', 'esm-only', '--no-emoji'], rootDir)
+    const { stdout } = await tool('attw', [library.tarball, '--profile', 'esm-only', '--no-emoji', '--format', 'ascii'], rootDir)
     const entries = stdout.split('\n').filter((line) => line.startsWith('"trunkline'))
     const resolved = stdout.split('\n').filter((line) => /^(?:node16 \(from ESM\)|bundler): /.test(line))
     expect(entries).toHaveLength(7)

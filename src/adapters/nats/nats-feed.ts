@@ -69,6 +69,8 @@ export class NatsFeed implements PullTarget, Outcomes, Beating {
   readonly #beatsPerSign: number
   /** Highest stream sequence that was delivered here, or acked before this process came. */
   #lastSeq = 0
+  /** When the stream was made that `#lastSeq` counts in. */
+  #madeAt: string | undefined
 
   constructor(parts: FeedParts, plan: FeedPlan) {
     this.#parts = parts
@@ -82,6 +84,7 @@ export class NatsFeed implements PullTarget, Outcomes, Beating {
   async prepare(): Promise<void> {
     const state = await this.#parts.topology.ensureConsumer(this.#plan.consumer)
     this.#lastSeq = Math.max(this.#lastSeq, state.ackFloorSeq)
+    this.#madeAt = await this.#parts.topology.streamMadeAt(this.#plan.consumer.stream)
   }
 
   start(): void {
@@ -113,7 +116,12 @@ export class NatsFeed implements PullTarget, Outcomes, Beating {
   async restore(): Promise<void> {
     let resumeFromSeq = this.#lastSeq + 1
     for (const held of this.#held.keys()) resumeFromSeq = Math.min(resumeFromSeq, held)
-    await this.#parts.topology.ensureConsumer(this.#plan.consumer, resumeFromSeq)
+    const { topology } = this.#parts
+    const { stream } = this.#plan.consumer
+    await topology.ensureConsumer(this.#plan.consumer, resumeFromSeq, this.#madeAt)
+    const madeAt = await topology.streamMadeAt(stream)
+    if (madeAt !== this.#madeAt) this.#lastSeq = 0
+    this.#madeAt = madeAt
   }
 
   onPulled(pulled: Pulled): void {

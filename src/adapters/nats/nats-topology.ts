@@ -64,19 +64,28 @@ export class NatsTopology {
    * The consumer as planned, made where it is absent.
    *
    * @param resumeFromSeq start of a consumer that existed and was deleted: never "new", which would lose what came since (N-22).
+   * @param madeAt when the stream was made in which `resumeFromSeq` counts, as `streamMadeAt` gave it.
    * @throws `bus.connection_lost`, `bus.subscription_conflict` where the server refuses it.
    */
-  async ensureConsumer(plan: ConsumerPlan, resumeFromSeq?: number): Promise<ConsumerState> {
+  async ensureConsumer(plan: ConsumerPlan, resumeFromSeq?: number, madeAt?: string): Promise<ConsumerState> {
     const found = await this.findConsumer(plan)
     if (found !== undefined) return found
-    return await this.createConsumer(plan, resumeFromSeq)
+    return await this.createConsumer(plan, resumeFromSeq, madeAt)
   }
 
-  /** A stream that was made anew counts from 1 again: a start beyond its end would skip what it has stored since. */
-  async #startWithin(stream: string, seq: number): Promise<number> {
+  /** When the server made the stream: another text means another stream, whose sequence began at 1 again. @throws `bus.connection_lost`. */
+  async streamMadeAt(stream: string): Promise<string> {
     const info = await this.#link.api(`STREAM.INFO.${stream}`)
     if (!info.ok) throw connectionLost(info.problem)
-    return seq > numberIn(recordIn(info.body, 'state'), 'last_seq') + 1 ? 1 : seq
+    return String(info.body['created'])
+  }
+
+  /** A stream that was made anew counts from 1 again: the old place would skip what it has stored since. */
+  async #startWithin(stream: string, seq: number, madeAt: string | undefined): Promise<number> {
+    const info = await this.#link.api(`STREAM.INFO.${stream}`)
+    if (!info.ok) throw connectionLost(info.problem)
+    const isOther = madeAt !== undefined && String(info.body['created']) !== madeAt
+    return isOther || seq > numberIn(recordIn(info.body, 'state'), 'last_seq') + 1 ? 1 : seq
   }
 
   /** A consumer as it is, or undefined. @throws `bus.connection_lost`, `bus.subscription_conflict` where it is another one. */
@@ -92,8 +101,8 @@ export class NatsTopology {
   }
 
   /** Makes a consumer. @throws `bus.connection_lost`, `bus.subscription_conflict`. */
-  async createConsumer(plan: ConsumerPlan, resumeFromSeq?: number): Promise<ConsumerState> {
-    const startSeq = resumeFromSeq === undefined ? undefined : await this.#startWithin(plan.stream, resumeFromSeq)
+  async createConsumer(plan: ConsumerPlan, resumeFromSeq?: number, madeAt?: string): Promise<ConsumerState> {
+    const startSeq = resumeFromSeq === undefined ? undefined : await this.#startWithin(plan.stream, resumeFromSeq, madeAt)
     // A work queue keeps only what is not acked and insists on delivering all of it.
     const start =
       startSeq !== undefined && startSeq > 1 && this.#configs.get(plan.stream)?.['retention'] === 'limits'
