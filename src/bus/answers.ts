@@ -51,7 +51,7 @@ export class LightRunner {
   readonly #host: RunnerHost
   readonly #entries: ReadonlyMap<string, HandlerEntry>
   readonly #options: LightOptions
-  readonly #reply: (replyTo: string, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome) => Promise<void>
+  readonly #reply: (replyTo: string, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome) => Promise<void> | undefined
   readonly #waiting: LightDelivery[] = []
   readonly #idle: (() => void)[] = []
   readonly #sources = new Map<string, ContextSource>()
@@ -62,7 +62,7 @@ export class LightRunner {
     host: RunnerHost,
     entries: ReadonlyMap<string, HandlerEntry>,
     options: LightOptions,
-    reply: (replyTo: string, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome) => Promise<void>,
+    reply: (replyTo: string, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome) => Promise<void> | undefined,
   ) {
     this.#host = host
     this.#entries = entries

@@ -250,7 +250,7 @@ export class Bus implements AsyncDisposable {
       counters: this.#counters,
       emit: this.#emit,
       around: handleChain(this.#middleware),
-      answer: (wire, contract, outcome) => (wire.replyTo === undefined ? Promise.resolve() : this.#sender.reply(wire.replyTo, contract, outcome)),
+      answer: (wire, contract, outcome) => (wire.replyTo === undefined ? undefined : this.#sender.reply(wire.replyTo, contract, outcome)),
       halt: this.#intake.halt,
     }
     return this.#host

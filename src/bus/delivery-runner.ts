@@ -49,7 +49,7 @@ export interface RunnerHost {
   /** Middleware round handlers, where there is any. */
   readonly around: HandleChain | undefined
   /** Answers an asked command; resolves in any case. */
-  readonly answer: (wire: WireMessage, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome) => Promise<void>
+  readonly answer: (wire: WireMessage, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome) => Promise<void> | undefined
   /** The subscription cannot go on; the bus pauses it and shows it in its health. */
   readonly halt: (runner: DeliveryRunner, error: unknown) => void
 }
@@ -285,7 +285,7 @@ export class DeliveryRunner {
   protected succeed(delivery: Delivery, entry: HandlerEntry, outcome: AnswerOutcome): Settled {
     this.host.counters.handled++
     if (delivery.message.replyTo === undefined) return delivery.ack()
-    return this.host.answer(delivery.message, entry.contract, outcome).then(() => delivery.ack())
+    return this.host.answer(delivery.message, entry.contract, outcome)?.then(() => delivery.ack()) ?? delivery.ack()
   }
 
   /** Calls a handler inside its scope and middleware; what it returns may be a promise. */

@@ -267,14 +267,14 @@ export interface LightPlane {
   readonly address: string
   /** Answers to requests of this instance, with the token given to `request`. Set once, before any request. */
   onReply(sink: (token: string, reply: LightReply) => void): void
-  /** Sends an event to every broadcast subscription; resolves when it was handed to the link. */
-  broadcast(message: WireMessage): Promise<void>
+  /** Sends an event to every broadcast subscription; resolves when it was handed to the link, undefined where it was so at once. */
+  broadcast(message: WireMessage): Promise<void> | undefined
   /** Sends a request to one of the instances that answer its type. `token` is unique per instance and safe in a subject. */
-  request(message: WireMessage, token: string): Promise<void>
+  request(message: WireMessage, token: string): Promise<void> | undefined
   /** The address that an answer with this token goes to, for messages that travel on the durable plane. */
   replyAddress(token: string): string
   /** Answers. `replyTo` is what came with the request. */
-  reply(replyTo: string, message: WireMessage): Promise<void>
+  reply(replyTo: string, message: WireMessage): Promise<void> | undefined
   /**
    * Takes events of the given types: those that were broadcast, and those published durably while this
    * subscription lives. Every instance gets each one.

@@ -11,13 +11,13 @@ class PendingPublish implements Expiring, PublishSignal {
   #listener: (() => void) | undefined
   readonly #outbound: Outbound
   readonly #timeoutMs: number
-  readonly #reject: (error: unknown) => void
+  /** Set once somebody waits. */
+  reject: ((error: unknown) => void) | undefined
 
-  constructor(outbound: Outbound, timeoutMs: number, nowMs: number, reject: (error: unknown) => void) {
+  constructor(outbound: Outbound, timeoutMs: number, nowMs: number) {
     this.#outbound = outbound
     this.#timeoutMs = timeoutMs
     this.expiresAtMs = nowMs + timeoutMs
-    this.#reject = reject
   }
 
   addEventListener(_type: 'abort', listener: () => void): void {
@@ -32,13 +32,12 @@ class PendingPublish implements Expiring, PublishSignal {
     this.aborted = true
     this.#listener?.()
     const { type, id } = this.#outbound.message
-    this.#reject(new TrunklineError('bus.publish_timeout', { type, id, timeoutMs: this.#timeoutMs }))
+    this.reject?.(new TrunklineError('bus.publish_timeout', { type, id, timeoutMs: this.#timeoutMs }))
   }
 }
 
 /** Only while a bus stops with publishes that wait, so looking again is cheaper than a list of waiters in every publish. */
 const FLUSH_POLL_MS = 5
-const NOTHING = (): void => {}
 
 /** What the wrapper tells the bus. */
 export interface TransportWatcher {
@@ -107,13 +106,12 @@ export class RuntimeTransport {
       throw new TrunklineError('bus.overloaded', { what: 'publishes that wait for storage', limit: PUBLISH_PENDING_MAX })
     }
     if (this.#phase !== 'open') throw new TrunklineError('bus.not_running', { operation: 'publish', state: this.#phase })
-    let giveUp: (error: unknown) => void = NOTHING
-    const pending = new PendingPublish(outbound, timeoutMs, this.#clock.monotonicMs(), (error) => giveUp(error))
+    const pending = new PendingPublish(outbound, timeoutMs, this.#clock.monotonicMs())
     const stored = this.#handOver(outbound, pending)
     if (stored === undefined) return undefined
     this.#pending.add(pending)
     return new Promise((resolve, reject) => {
-      giveUp = reject
+      pending.reject = reject
       stored.then(
         () => {
           this.#pending.remove(pending)

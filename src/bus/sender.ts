@@ -137,8 +137,7 @@ export class Sender {
       return stored ?? STORED
     }
     const light = this.light(contract.kind === 'event' ? 'canBroadcast' : 'canRequest', contract.type)
-    if (contract.kind === 'event') return light.broadcast(message)
-    return light.request(message, step.token ?? '')
+    return (contract.kind === 'event' ? light.broadcast(message) : light.request(message, step.token ?? '')) ?? STORED
   }
 
   /**
@@ -153,14 +152,18 @@ export class Sender {
   }
 
   /** Sends an answer; the asker may be gone, which is the asker's loss and nobody's error. */
-  readonly reply = (replyTo: string, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome): Promise<void> => {
-    const failed = (error: unknown): void => this.#parts.logger.warn({ err: error, type: contract.type }, 'an answer could not be sent; the asker will time out')
+  readonly reply = (replyTo: string, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome): Promise<void> | undefined => {
     try {
-      return this.#parts.lightTransport.inner.light?.reply(replyTo, answerMessage(this.#parts.envelopes, contract, outcome)).catch(failed) ?? STORED
+      const sent = this.#parts.lightTransport.inner.light?.reply(replyTo, answerMessage(this.#parts.envelopes, contract, outcome))
+      return sent?.catch((error: unknown) => this.#unsent(contract, error))
     } catch (error) {
-      failed(error)
-      return STORED
+      this.#unsent(contract, error)
+      return undefined
     }
+  }
+
+  #unsent(contract: Contract, error: unknown): void {
+    this.#parts.logger.warn({ err: error, type: contract.type }, 'an answer could not be sent; the asker will time out')
   }
 }
 

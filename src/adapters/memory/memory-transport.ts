@@ -86,7 +86,6 @@ class MemoryTransport implements Transport {
   }
 }
 
-const STORED: Promise<void> = Promise.resolve()
 
 class MemorySubscription implements TransportSubscription {
   readonly #group: MemoryGroup
@@ -127,23 +126,23 @@ class MemoryLight implements LightPlane {
     this.#broker.openInbox(this.address, sink)
   }
 
-  broadcast(message: WireMessage): Promise<void> {
+  broadcast(message: WireMessage): undefined {
     this.#broker.broadcast(message)
-    return STORED
+    return undefined
   }
 
-  request(message: WireMessage, token: string): Promise<void> {
+  request(message: WireMessage, token: string): undefined {
     this.#broker.request(message, this.address, token)
-    return STORED
+    return undefined
   }
 
   replyAddress(token: string): string {
     return `${this.address}/${token}`
   }
 
-  reply(replyTo: string, message: WireMessage): Promise<void> {
+  reply(replyTo: string, message: WireMessage): undefined {
     this.#broker.reply(replyTo, message)
-    return STORED
+    return undefined
   }
 
   onBroadcast(types: readonly string[], sink: (delivery: LightDelivery) => void): Promise<LightSubscription> {

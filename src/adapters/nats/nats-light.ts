@@ -27,11 +27,11 @@ export class NatsLight implements LightPlane {
     this.#onReply = sink
   }
 
-  broadcast(message: WireMessage): Promise<void> {
+  broadcast(message: WireMessage): Promise<void> | undefined {
     return this.#send(this.#names.broadcast(message.type), message, undefined)
   }
 
-  request(message: WireMessage, token: string): Promise<void> {
+  request(message: WireMessage, token: string): Promise<void> | undefined {
     return this.#send(this.#names.request(message.type), message, this.replyAddress(token))
   }
 
@@ -39,7 +39,7 @@ export class NatsLight implements LightPlane {
     return `${this.address}.${token}`
   }
 
-  reply(replyTo: string, message: WireMessage): Promise<void> {
+  reply(replyTo: string, message: WireMessage): Promise<void> | undefined {
     return this.#send(replyTo, message, undefined)
   }
 
@@ -78,10 +78,10 @@ export class NatsLight implements LightPlane {
     else this.#onReply?.(token, { kind: 'reply', message: messageOf(text, data, token) })
   }
 
-  #send(subject: string, message: WireMessage, reply: string | undefined): Promise<void> {
+  #send(subject: string, message: WireMessage, reply: string | undefined): Promise<void> | undefined {
     try {
       this.#link.publish(subject, message.body, reply, new HeaderBlock(headerLines(message)))
-      return SENT
+      return undefined
     } catch (error) {
       return Promise.reject(
         new TrunklineError('bus.publish_refused', { type: message.type, id: message.id, problem: errorText(error) }, { cause: error }),
@@ -92,7 +92,6 @@ export class NatsLight implements LightPlane {
 
 /** Longest wait for the server to confirm that nothing more will come. */
 const DRAIN_MS = 2_000
-const SENT: Promise<void> = Promise.resolve()
 
 class NatsLightSubscription implements LightSubscription {
   readonly #link: NatsLink
