@@ -49,7 +49,6 @@ export async function memorySuite(rounds: number, progress: (text: string) => vo
   return {
     results,
     ratios: [
-      { name: 'memory publish → handle ÷ Moleculer local call, params checked', value: rate('memory: publish → handle') / rate('Moleculer: local call, params checked'), bound: 0.12, kind: 'at least' },
       { name: 'memory publish → handle ÷ Moleculer local call', value: rate('memory: publish → handle') / rate('Moleculer: local call'), bound: 0.12, kind: 'at least' },
     ],
   }

@@ -95,6 +95,7 @@ async function openRaw(url: string, options: Options.Publish, body: Buffer): Pro
   const publishing = await open(url)
   const consuming = await open(url)
   const counter = new Counter()
+  const waiting: (() => void)[] = []
   await publishing.channel.assertExchange('raw', 'topic', { durable: true })
   await publishing.channel.assertQueue('raw.orders', { durable: true, arguments: { 'x-queue-type': 'quorum' } })
   await publishing.channel.bindQueue('raw.orders', 'raw', 'orders')
@@ -104,6 +105,7 @@ async function openRaw(url: string, options: Options.Publish, body: Buffer): Pro
     JSON.parse(message.content.toString())
     consuming.channel.ack(message)
     counter.tick()
+    waiting.shift()?.()
   })
   const publish = (): Promise<void> =>
     new Promise((resolve, reject) => {
@@ -113,7 +115,19 @@ async function openRaw(url: string, options: Options.Publish, body: Buffer): Pro
     })
   if (body.length !== Buffer.byteLength(JSON.stringify(order))) throw new Error('the bodies differ')
   return {
-    cases: [{ name: 'amqplib: publish → consume → ack', run: async () => ({ perSecond: await endToEnd(counter, COUNT, publish) }) }],
+    cases: [
+      { name: 'amqplib: publish → consume → ack', run: async () => ({ perSecond: await endToEnd(counter, COUNT, publish) }) },
+      {
+        name: 'amqplib: publish → consume at 500/s',
+        run: async () => ({
+          latenciesMs: await paced(PACED_COUNT, 500, async () => {
+            const handled = new Promise<void>((resolve) => waiting.push(resolve))
+            await publish()
+            await handled
+          }),
+        }),
+      },
+    ],
     close: async () => {
       await Promise.all([publishing.connection.close(), consuming.connection.close()])
     },

@@ -5,7 +5,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { sqlite } from '../src/adapters/sqlite/index.ts'
 import { createBus } from '../src/index.ts'
 import { Counter, type Ratio, type Result, measure, windowed } from './measure.ts'
-import { Order, order } from './payload.ts'
+import { Order, Sighting, order } from './payload.ts'
 
 const COUNT = 10_000
 const RAW_COUNT = 1_000
@@ -14,6 +14,11 @@ const RAW_COUNT = 1_000
 export async function sqliteSuite(rounds: number, progress: (text: string) => void): Promise<{ results: Map<string, Result>; ratios: Ratio[] }> {
   const dir = mkdtempSync(join(tmpdir(), 'trunkline-bench-'))
   const counter = new Counter()
+  // A group whose instances are all gone: what is published is stored for it, as the raw side stores its rows.
+  const absent = createBus({ service: { name: 'absent' }, transport: sqlite({ file: join(dir, 'bus.db') }).transport })
+  absent.on(Sighting, { group: 'orders' }, () => {})
+  await absent.start()
+  await absent.stop()
   const bus = createBus({ service: { name: 'bench' }, transport: sqlite({ file: join(dir, 'bus.db') }).transport })
   bus.on(Order, { group: 'orders', inFlightMax: 256 }, counter.tick)
   await bus.start()
@@ -22,12 +27,7 @@ export async function sqliteSuite(rounds: number, progress: (text: string) => vo
     [
       {
         name: 'trunkline: durable publish, 64 publishers',
-        run: async () => {
-          const handled = counter.expect(COUNT)
-          const perSecond = await windowed(COUNT, 64, () => bus.publish(Order, order))
-          await handled
-          return { perSecond }
-        },
+        run: async () => ({ perSecond: await windowed(COUNT, 64, () => bus.publish(Sighting, order)) }),
       },
       {
         name: 'trunkline: publish → handle → ack',
