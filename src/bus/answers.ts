@@ -116,7 +116,7 @@ export class LightRunner {
   #run(delivery: LightDelivery): Promise<void> | undefined {
     const { message } = delivery
     const deadlineAtMs = instantMs(message.deadline)
-    if (deadlineAtMs !== undefined && deadlineAtMs < this.#host.clock.nowMs()) {
+    if (deadlineAtMs !== undefined && deadlineAtMs <= this.#host.clock.nowMs()) {
       this.#expired(message)
       return undefined
     }

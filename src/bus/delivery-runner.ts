@@ -249,7 +249,7 @@ export class DeliveryRunner {
       if (wire.hops > HOPS_MAX) throw new TrunklineError('bus.hops_exceeded', { type: wire.type, hops: `${wire.hops}`, hopsMax: HOPS_MAX })
       const scope = scopeOf(wire)
       // An operator who takes a message out of the dead letters wants it handled, however late.
-      if (scope.deadlineAtMs !== undefined && !delivery.isRedriven && scope.deadlineAtMs < this.host.clock.nowMs()) {
+      if (scope.deadlineAtMs !== undefined && !delivery.isRedriven && scope.deadlineAtMs <= this.host.clock.nowMs()) {
         throw new TrunklineError('bus.deadline_passed', { type: wire.type, deadline: instantText(scope.deadlineAtMs) })
       }
       const data = entry.contract.decode(wire.version, wire.body, this.host.bodyBytesMax)

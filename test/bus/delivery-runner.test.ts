@@ -113,13 +113,14 @@ describe('attempts', () => {
     expect(bus.stats()).toMatchObject({ handled: 0, retried: 0, deadLettered: reasons.length })
   })
 
-  test('of a message at the last hop and at its deadline are made', async () => {
+  test('of a message at the last hop and right before its deadline are made, and at the deadline no more', async () => {
     await using rig = new BusRig()
     const { sink } = await onFake(rig, (one) => one.on(Placed, { group: 'g' }, () => {}))
-    const delivery = new FakeDelivery(wireMessage({ hops: 32, deadline: new Date(rig.clock.nowMs()).toISOString() }))
-    sink(delivery)
+    const [inTime, tooLate] = [1, 0].map((leftMs) => new FakeDelivery(wireMessage({ hops: 32, deadline: new Date(rig.clock.nowMs() + leftMs).toISOString() })))
+    for (const delivery of [inTime, tooLate]) if (delivery !== undefined) sink(delivery)
     await rig.clock.settle()
-    expect(delivery.settled).toEqual(['ack'])
+    expect(inTime?.settled).toEqual(['ack'])
+    expect(tooLate?.settled).toEqual(['dead bus.deadline_passed 1'])
   })
 })
 

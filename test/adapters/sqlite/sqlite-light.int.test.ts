@@ -94,7 +94,7 @@ describe('request and reply', () => {
         void plane(transport).reply(replyTo ?? '', wireMessage())
       })
     }
-    await Promise.all(Array.from({ length: 60 }, (_, number) => plane(asking).request(question, `token-${number}`)))
+    await Promise.all(Array.from({ length: 60 }, async (_, number) => await plane(asking).request(question, `token-${number}`)))
     await until(() => found.size === 60)
     expect(asked.one + asked.two).toBe(60)
     expect(Math.min(asked.one, asked.two)).toBeGreaterThan(0)
