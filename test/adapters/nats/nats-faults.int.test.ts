@@ -138,7 +138,8 @@ describe('topology that disappears', () => {
     const admin = await connect({ servers: server.url })
     const manager = await admin.jetstreamManager()
     const [consumer] = await manager.consumers.list('TRUNKLINE_EVENTS').next()
-    await manager.consumers.delete('TRUNKLINE_EVENTS', consumer?.name ?? '')
+    // A server that writes the consumer's state at that moment removes the consumer and complains about its folder.
+    await manager.consumers.delete('TRUNKLINE_EVENTS', consumer?.name ?? '').catch((error: unknown) => expect(String(error)).toContain('directory not empty'))
     await publish(two, messageOf(TYPE, { id: 'b' }))
     await until(() => inbox.ids.length === 2, { deadlineMs: 20_000 })
     expect(inbox.ids).toEqual(['a', 'b'])
