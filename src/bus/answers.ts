@@ -142,6 +142,9 @@ export class LightRunner {
         this.#expired(message)
         return undefined
       }
+      if (outcome.kind === 'error' && !isTrunklineError(outcome.error, 'contract.declared_error')) {
+        this.#host.logger.warn({ err: outcome.error, type: message.type, messageId: message.id }, 'a request could not be answered; the asker is told')
+      }
       this.#host.counters.answered++
       return this.#reply(replyTo, entry.contract, outcome)
     }

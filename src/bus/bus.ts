@@ -32,6 +32,7 @@ type TypedHandle = (message: never, context: HandlerContext) => unknown
 
 /** The overloads tied the handler to its contract, whose `decode` makes what it is called with. */
 function erased(handler: TypedHandle): AnyHandle & BatchHandle {
+  if (typeof handler !== 'function') throw new TrunklineError('core.option_invalid', { option: 'handler', expected: 'a function', actual: typeof handler })
   return handler as AnyHandle & BatchHandle
 }
 
@@ -80,6 +81,9 @@ export class Bus implements AsyncDisposable {
   #stopping: Promise<void> | undefined
 
   constructor(options: BusOptions) {
+    checkTransport('transport', options.transport)
+    if (options.light !== undefined) checkTransport('light', options.light)
+    checkLogger(options.logger)
     this.#options = options
     this.service = { name: checkedName('service.name', options.service.name), version: options.service.version ?? '0.0.0' }
     this.#clock = options.clock ?? systemClock
@@ -196,6 +200,8 @@ export class Bus implements AsyncDisposable {
    *   After a failed start everything is closed again and the bus is stopped.
    */
   start(): Promise<void> {
+    // A bus lives once: what was closed, or never came up, is replaced by a new one.
+    if (this.#state === 'stopped') return Promise.reject(new TrunklineError('bus.not_running', { operation: 'start (a bus starts once; make a new one)', state: this.#state }))
     this.#starting ??= this.#start()
     return this.#starting
   }
@@ -284,7 +290,7 @@ export class Bus implements AsyncDisposable {
    * Asks and resolves with the answer: a query of one running instance, or a command with its outcome.
    *
    * A command that is asked is stored durably like one that is sent; only its answer is not. When the ask times
-   * out, a command that has not begun is dead-lettered with `bus.deadline_passed` instead of being handled late.
+   * out, a command that has not begun is dropped and counted (`expiredRequests`) instead of being handled late.
    *
    * @throws `bus.ask_timeout`, `bus.ask_cancelled`, `bus.no_responder`, `bus.answer_failed`, a declared error
    *   (see `contract.errorIn`), `contract.*` for data that does not fit, `bus.unsupported`, `bus.not_running`.
@@ -446,6 +452,18 @@ function healthOf(extension: BusExtension): BusHealth | undefined {
   } catch (error) {
     return { state: 'down', reasons: [`its health check threw: ${errorText(error).slice(0, 200)}`] }
   }
+}
+
+/** A caller without types may have given a store instead of its transport, or a factory that was not called. */
+function checkTransport(option: string, transport: Transport): void {
+  const given: Partial<Transport> | undefined = transport
+  if (typeof given?.open === 'function' && typeof given.capabilities === 'object') return
+  throw new TrunklineError('core.option_invalid', { option, expected: 'a transport, such as memory(), nats({ … }) or sqlite({ … }).transport', actual: typeof transport })
+}
+
+function checkLogger(logger: Logger | undefined): void {
+  if (logger === undefined || typeof logger.child === 'function') return
+  throw new TrunklineError('core.option_invalid', { option: 'logger', expected: 'a pino logger, or an object with its methods trace, debug, info, warn, error and child', actual: typeof logger })
 }
 
 function checkedDefaults(defaults: BusDefaults): BusDefaults {

@@ -18,6 +18,7 @@ export class DeadLetters {
    * @param options.after `next` of the page before.
    */
   list(filter: DeadLetterFilter = {}, options: { readonly limit?: number; readonly after?: string } = {}): Promise<DeadLetterPage> {
+    checkFilter(filter)
     const limit = Math.min(DEAD_LETTER_PAGE_MAX, Math.max(1, Math.trunc(options.limit ?? 100)))
     return this.#plane().list(filter, { limit, after: options.after })
   }
@@ -66,19 +67,39 @@ export class DeadLetters {
     if (!(await this.#plane().remove(id))) throw new TrunklineError('bus.dead_letter_missing', { id: id.slice(0, 200) })
   }
 
-  /** Gives everything up that fits the filter, for good. @returns how many. */
-  purge(filter: DeadLetterFilter): Promise<number> {
-    return this.#each(filter, (id) => this.#plane().remove(id))
+  /**
+   * Gives everything up that fits the filter, for good.
+   *
+   * @returns how many.
+   * @throws `core.option_invalid` for a filter without any part: everything is never purged by mistake.
+   */
+  async purge(filter: DeadLetterFilter): Promise<number> {
+    checkFilter(filter)
+    if (Object.keys(filter).length === 0) throw badFilter('at least one of group, type and reason', '{}')
+    return await this.#each(filter, (id) => this.#plane().remove(id))
   }
 
   /** Lists first and acts then, so that what fails again while this runs is not taken twice. */
   async #each(filter: DeadLetterFilter, act: (id: string) => Promise<boolean>): Promise<number> {
+    checkFilter(filter)
     const ids: string[] = []
     for await (const { id } of this.all(filter)) ids.push(id)
     let count = 0
     for (const id of ids) if (await act(id)) count++
     return count
   }
+}
+
+/** A misspelt part would widen the filter in silence. */
+function checkFilter(filter: DeadLetterFilter): void {
+  for (const [name, value] of Object.entries(filter)) {
+    if (name !== 'group' && name !== 'type' && name !== 'reason') throw badFilter('the parts group, type and reason', name)
+    if (typeof value !== 'string') throw badFilter(`a string as ${name}`, typeof value)
+  }
+}
+
+function badFilter(expected: string, actual: string): TrunklineError {
+  return new TrunklineError('core.option_invalid', { option: 'filter', expected, actual: actual.slice(0, 100) })
 }
 
 /** The dead letters of a transport. @throws `bus.unsupported` where it has none. */

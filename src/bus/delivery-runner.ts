@@ -250,6 +250,8 @@ export class DeliveryRunner {
       const scope = scopeOf(wire)
       // An operator who takes a message out of the dead letters wants it handled, however late.
       if (scope.deadlineAtMs !== undefined && !delivery.isRedriven && scope.deadlineAtMs <= this.host.clock.nowMs()) {
+        // An ask has ended with its asker, who was told so; as a dead letter it would hold its key for an operator.
+        if (wire.replyTo !== undefined) return this.#expire(delivery)
         throw new TrunklineError('bus.deadline_passed', { type: wire.type, deadline: instantText(scope.deadlineAtMs) })
       }
       const data = entry.contract.decode(wire.version, wire.body, this.host.bodyBytesMax)
@@ -258,6 +260,13 @@ export class DeliveryRunner {
     } catch (error) {
       return this.fail(delivery, attempt, error)
     }
+  }
+
+  async #expire(delivery: Delivery): Promise<void> {
+    const { type, id } = delivery.message
+    this.host.counters.expiredRequests++
+    this.host.emit({ kind: 'request-expired', type, id })
+    await delivery.ack()
   }
 
   /** The same with a context of its own, for one more call of a handler within the attempt. */
@@ -347,12 +356,18 @@ export class DeliveryRunner {
     const decision = this.#decide(delivery, attempt, error)
     if (decision.kind === 'retry') {
       this.host.counters.retried++
+      this.host.logger.warn({ err: error, ...this.#named(delivery, attempt), delayMs: decision.delayMs }, 'a handler failed; the message will be tried again')
       this.host.emit({ kind: 'delivery-retried', group: this.options.group, type: message.type, id: message.id, attempt, delayMs: decision.delayMs, code: codeOf(error) })
       await delivery.retry(decision.delayMs)
     } else if (decision.kind === 'stop') {
       this.host.halt(this, error)
       await delivery.release()
     } else await this.#giveUp(delivery, error, attempt, entry)
+  }
+
+  #named(delivery: Delivery, attempt: number): object {
+    const { id, type } = delivery.message
+    return { group: this.options.group, type, messageId: id, attempt }
   }
 
   #decide(delivery: Delivery, attempt: number, error: unknown): Decision {
@@ -367,6 +382,7 @@ export class DeliveryRunner {
     const record = deadLetterOf(error, { attempts, handler: entry?.name ?? '', service, instance, nowMs: clock.nowMs() })
     await delivery.deadLetter(record)
     counters.deadLettered++
+    this.host.logger.error({ err: error, ...this.#named(delivery, attempts) }, 'a message was given up and is a dead letter now')
     emit({ kind: 'delivery-dead-lettered', group: this.options.group, type: message.type, id: message.id, attempts, code: codeOf(error) })
     if (message.replyTo !== undefined && entry !== undefined) await answer(message, entry.contract, { kind: 'error', error })
   }

@@ -337,3 +337,52 @@ function extension(name: string, calls: string[]): BusExtension {
   }
   return { name, start: note('start'), drain: note('drain'), stop: note('stop') }
 }
+
+test('refuses what is no transport, no logger and no handler before anything runs', async () => {
+  const refused = (make: () => unknown): unknown => {
+    try {
+      return make()
+    } catch (error) {
+      return isTrunklineError(error, 'core.option_invalid') ? error.details.option : error
+    }
+  }
+  const service = { name: 'shop' }
+  // What callers without types do: a factory that was not called, a store instead of its transport.
+  expect(refused(() => createBus({ service, transport: memory as never }))).toBe('transport')
+  expect(refused(() => createBus({ service } as never))).toBe('transport')
+  expect(refused(() => createBus({ service, transport: memory(), light: {} as never }))).toBe('light')
+  expect(refused(() => createBus({ service, transport: memory(), logger: console as never }))).toBe('logger')
+  await using bus = createBus({ service, transport: memory() })
+  expect(refused(() => bus.on(OrderPlaced, { group: 'ledger' }, undefined as never))).toBe('handler')
+})
+
+test('starts once: after a stop it says that a new bus is needed', async () => {
+  const bus = createBus({ service: { name: 'shop' }, transport: memory() })
+  await bus.start()
+  await bus.start()
+  await bus.stop()
+  await expect(bus.start()).rejects.toMatchObject({ code: 'bus.not_running', details: { state: 'stopped' } })
+})
+
+test('logs what failed, with the error and the ids of the message', async () => {
+  const lines: [string, Record<string, unknown>][] = []
+  const write = (level: string) => (fields: object | string) => void lines.push([level, Object(fields) as Record<string, unknown>])
+  const logger: Logger = { trace: write('trace'), debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error'), child: () => logger }
+  await using bus = createBus({ service: { name: 'shop' }, transport: memory(), logger })
+  bus.on(OrderPlaced, { group: 'ledger', retry: { attemptsMax: 2, immediateMax: 1 } }, () => {
+    throw new Error('card declined')
+  })
+  bus.answer(Quote, () => {
+    throw new Error('no price')
+  })
+  await bus.start()
+  await bus.publish(OrderPlaced, { orderId: 'o1', total: 5 }, { id: 'm1' })
+  await expect(bus.ask(Quote, { sku: 'a' })).rejects.toMatchObject({ code: 'bus.answer_failed' })
+  await expect.poll(() => bus.stats().deadLettered).toBe(1)
+  const told = lines.filter(([, { err }]) => err instanceof Error).map(([level, { err, messageId, attempt }]) => `${level} ${String(err)} ${messageId === 'm1' ? 'm1' : 'asked'} ${String(attempt)}`)
+  expect(told.toSorted()).toEqual([
+    'error Error: card declined m1 2',
+    'warn Error: card declined m1 1',
+    'warn Error: no price asked undefined',
+  ])
+})

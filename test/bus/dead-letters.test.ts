@@ -74,6 +74,18 @@ describe('dead letters', () => {
     expect(rig.broker.size).toBe(1)
   })
 
+  test('are never purged or redriven by a filter that says less than it seems to', async () => {
+    await using rig = new BusRig()
+    const { bus } = await broken(rig, 2)
+    const { deadLetters } = bus
+    // Misspelt, undefined and empty: what callers without types, or with an unset variable, give.
+    for (const work of [deadLetters.purge({ grop: 'shop.a' } as never), deadLetters.purge({ group: undefined } as never), deadLetters.purge({})]) {
+      expect(await rejection(work)).toMatchObject({ code: 'core.option_invalid', details: { option: 'filter' } })
+    }
+    expect(await rejection(deadLetters.redriveAll({ types: 'x' } as never))).toMatchObject({ code: 'core.option_invalid' })
+    expect((await deadLetters.list()).items).toHaveLength(4)
+  })
+
   test('that fail again are dead letters again, once each', async () => {
     await using rig = new BusRig()
     const { bus } = await broken(rig, 2)
