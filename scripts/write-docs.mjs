@@ -21,6 +21,7 @@ const meanings = {
   canDelayRetry: 'delayed retries without a waiting process',
   survivesProcessDeath: 'survives the death of every service',
   survivesBrokerRestart: 'survives a broker restart',
+  keepsDelayThroughCrash: 'delayed retries survive a crash of the broker',
   spansMachines: 'between machines',
   scansDeadLetters: 'reading one dead letter scans those before it',
 }

@@ -31,6 +31,8 @@ export interface TransportCapabilities {
   readonly survivesProcessDeath: boolean
   /** What was accepted survives a restart of the broker. */
   readonly survivesBrokerRestart: boolean
+  /** A message that waits for a delayed attempt comes in time also after the broker crashed (and not only restarted) meanwhile. */
+  readonly keepsDelayThroughCrash: boolean
   /** Works between machines. */
   readonly spansMachines: boolean
   /** Reading one dead letter costs as much as reading all before it. */

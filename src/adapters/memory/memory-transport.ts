@@ -19,6 +19,7 @@ export const memoryCapabilities: TransportCapabilities = {
   canDelayRetry: true,
   survivesProcessDeath: false,
   survivesBrokerRestart: false,
+  keepsDelayThroughCrash: false,
   spansMachines: false,
   scansDeadLetters: false,
 }

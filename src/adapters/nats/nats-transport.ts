@@ -39,6 +39,7 @@ export const natsCapabilities: TransportCapabilities = {
   canDelayRetry: true,
   survivesProcessDeath: true,
   survivesBrokerRestart: true,
+  keepsDelayThroughCrash: true,
   spansMachines: true,
   scansDeadLetters: false,
 }

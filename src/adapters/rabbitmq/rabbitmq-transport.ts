@@ -28,6 +28,7 @@ export const rabbitmqCapabilities: TransportCapabilities = {
   canDelayRetry: true,
   survivesProcessDeath: true,
   survivesBrokerRestart: true,
+  keepsDelayThroughCrash: false,
   spansMachines: true,
   scansDeadLetters: true,
 }

@@ -20,6 +20,7 @@ export const sqliteCapabilities: TransportCapabilities = {
   canDelayRetry: true,
   survivesProcessDeath: true,
   survivesBrokerRestart: true,
+  keepsDelayThroughCrash: true,
   spansMachines: false,
   scansDeadLetters: false,
 }
