@@ -1,3 +1,4 @@
+import type { Contract } from '../contract/contract.ts'
 import type { Clock } from '../core/clock.ts'
 import type { WireMessage } from '../core/envelope.ts'
 import type { Logger } from '../core/logger.ts'
@@ -303,4 +304,80 @@ export interface BusExtension {
   stop?(): Promise<void>
   /** Its part of the bus' health. */
   health?(): { readonly state: 'up' | 'degraded' | 'down'; readonly reasons: readonly string[] }
+}
+
+/** Makes messages as the bus does: validated, with its source, and with the ids of the message that is being handled. */
+export interface MessageMaker {
+  /** @throws `contract.*` for data or options that do not fit. */
+  make(contract: Contract, data: unknown, options?: MessageMakerOptions): Outbound
+}
+
+/** What a message may be made with; `SendOptions` of the bus, and a deadline. */
+export interface MessageMakerOptions {
+  readonly id?: string
+  readonly correlationId?: string
+  readonly causationId?: string
+  readonly tenant?: string
+  readonly headers?: Readonly<Record<string, string>>
+  readonly traceparent?: string
+  readonly deadlineAtMs?: number
+}
+
+/** What a bus gives a store that works with it. */
+export interface UnitHost {
+  readonly service: string
+  readonly instance: string
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+  readonly messages: MessageMaker
+  /** The transport that outgoing messages go to; a store whose own transport it is needs no relay. */
+  readonly transport: Transport
+  /** Stores a message durably through the bus' transport; rejects when that was not confirmed in time. */
+  readonly publish: (outbound: Outbound, timeoutMs: number) => Promise<void>
+  /** How the transport's link is now. */
+  readonly linkState: () => TransportState
+}
+
+/** One message to be handled in one transaction together with its effects. */
+export interface UnitRequest {
+  readonly group: string
+  readonly message: WireMessage
+  /** Taken out of the dead letters by hand: its mark from an earlier success still counts. */
+  readonly isRedriven: boolean
+  readonly signal: AbortSignal
+  /** Calls the user's handler with what the unit adds to its context; resolves with the encoded answer of an asked command. */
+  readonly work: (unit: object) => unknown
+}
+
+/** What became of a unit of work. */
+export type UnitOutcome =
+  /** Committed. */
+  | { readonly kind: 'done'; readonly value: unknown }
+  /** It had been committed before: nothing was done now. */
+  | { readonly kind: 'seen' }
+  /** Rolled back. */
+  | { readonly kind: 'failed'; readonly error: unknown }
+
+/**
+ * A store in which handlers run: inbox mark, business rows, events and outgoing messages of one message commit together.
+ * `Unit` is what it adds to a handler's context.
+ */
+export interface UnitOfWork<Unit extends object = object> {
+  readonly name: string
+  /** Carries the type; never set. */
+  readonly '~unit'?: Unit
+  /**
+   * Ties the store to a bus, when that bus is made. What it gives back starts, drains and stops with the bus.
+   *
+   * @throws `outbox.attached_twice` where another bus has it.
+   */
+  attach(host: UnitHost): BusExtension
+  /** Runs a message as a unit. Never rejects. */
+  run(request: UnitRequest): Promise<UnitOutcome>
+  /**
+   * Runs messages in one transaction where that goes well, and in smaller ones where one of them fails, so that each comes
+   * out as if it had run alone. Messages of one key run one after the other, in the order given. Never rejects.
+   */
+  runMany(requests: readonly UnitRequest[]): Promise<readonly UnitOutcome[]>
 }

@@ -46,6 +46,23 @@ export interface ErrorDetails {
   'bus.no_responder': { type: string }
   'bus.answer_failed': { type: string; code: string; problem: string }
   'bus.dead_letter_missing': { id: string }
+  'store.wrong_revision': { stream: string; expected: string; actual: string }
+  'store.conflict': { store: string; problem: string }
+  'store.rolled_back': { store: string; problem: string }
+  'store.down': { store: string; problem: string }
+  'store.refused': { store: string; problem: string }
+  'store.lease_lost': { store: string; lease: string }
+  'store.event_unreadable': { stream: string; revision: string; problem: string }
+  'outbox.transaction_missing': { library: string; problem: string }
+  'outbox.unit_over': { operation: string }
+  'outbox.unit_too_long': { store: string; limitMs: number }
+  'outbox.unit_nested': { operation: string }
+  'outbox.not_attached': { store: string; operation: string }
+  'outbox.attached_twice': { store: string; service: string }
+  'outbox.id_collision': { id: string; source: string; group: string }
+  'outbox.retention_too_short': { retentionMs: number; horizonMs: number; problem: string }
+  'outbox.timer_invalid': { id: string; problem: string }
+  'outbox.body_missing': { id: string }
 }
 
 /** A code of the closed list above. */
@@ -93,6 +110,23 @@ const DISPOSITIONS = {
   'bus.no_responder': 'retry',
   'bus.answer_failed': 'retry',
   'bus.dead_letter_missing': 'reject',
+  'store.wrong_revision': 'retry',
+  'store.conflict': 'retry',
+  'store.rolled_back': 'retry',
+  'store.down': 'retry',
+  'store.refused': 'reject',
+  'store.lease_lost': 'retry',
+  'store.event_unreadable': 'reject',
+  'outbox.transaction_missing': 'reject',
+  'outbox.unit_over': 'reject',
+  'outbox.unit_too_long': 'retry',
+  'outbox.unit_nested': 'reject',
+  'outbox.not_attached': 'stop',
+  'outbox.attached_twice': 'stop',
+  'outbox.id_collision': 'reject',
+  'outbox.retention_too_short': 'stop',
+  'outbox.timer_invalid': 'reject',
+  'outbox.body_missing': 'retry',
 } as const satisfies Record<ErrorCode, Disposition>
 
 /** Every code with what the bus does next; `docs/errors.md` is checked against it. */
