@@ -6,6 +6,7 @@ import { memoryCapabilities } from '../src/adapters/memory/index.ts'
 import { natsCapabilities } from '../src/adapters/nats/index.ts'
 import { rabbitmqCapabilities } from '../src/adapters/rabbitmq/index.ts'
 import { sqliteCapabilities } from '../src/adapters/sqlite/index.ts'
+import { errorRegistry } from '../src/core/error-registry.ts'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const START = '<!-- capabilities: written by scripts/write-docs.mjs from the code -->'
@@ -32,12 +33,26 @@ const table = [`| | ${names.join(' | ')} |`, `| --- |${names.map(() => ' --- |')
 const missing = Object.keys(memoryCapabilities).filter((flag) => !(flag in meanings))
 if (missing.length > 0) throw new Error(`scripts/write-docs.mjs has no words for ${missing.join(', ')}`)
 
-const file = join(root, 'README.md')
-const before = readFileSync(file, 'utf8')
-const after = before.slice(0, before.indexOf(START) + START.length) + `\n${table}\n` + before.slice(before.indexOf(END))
-if (process.argv.includes('--check')) {
-  if (after !== before) {
-    console.error('README.md is stale: run node scripts/write-docs.mjs')
-    process.exit(1)
-  }
-} else writeFileSync(file, after)
+/** Puts the table of capabilities between its marks. */
+function withCapabilities(text) {
+  return text.slice(0, text.indexOf(START) + START.length) + `\n${table}\n` + text.slice(text.indexOf(END))
+}
+
+/** Fills in the last two columns of each row: what the bus does next, and what to do. */
+function withRemedies(text) {
+  return text.replaceAll(/^\| `([a-z]+\.[a-z_]+)` \| (.*?) \| .*$/gm, (row, code, when) => {
+    const entry = errorRegistry[code]
+    return entry === undefined ? row : `| \`${code}\` | ${when} | \`${entry.disposition}\` | ${entry.remedy} |`
+  })
+}
+
+const stale = [['README.md', withCapabilities], ['docs/errors.md', withRemedies]].filter(([name, rewritten]) => {
+  const before = readFileSync(join(root, name), 'utf8')
+  const after = rewritten(before)
+  if (after !== before && !process.argv.includes('--check')) writeFileSync(join(root, name), after)
+  return after !== before
+})
+if (process.argv.includes('--check') && stale.length > 0) {
+  console.error(`${stale.map(([name]) => name).join(' and ')} is stale: run node scripts/write-docs.mjs`)
+  process.exit(1)
+}

@@ -16,6 +16,8 @@ export interface StoreHost {
   readonly service: string
   /** This running process' id; owner of leases. */
   readonly instance: string
+  /** True where the bus publishes through this store's own transport: outgoing messages then go straight into its tables. */
+  readonly isOwnTransport: boolean
   /** As that of a transport's host. */
   readonly report: (state: 'up' | 'degraded' | 'down', reason: string) => void
 }

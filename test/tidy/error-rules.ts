@@ -1,5 +1,11 @@
 import type { Disposition } from '../../src/core/errors.ts'
 
+/** What the code says of an error code; the page says the same. */
+export interface ErrorEntry {
+  readonly disposition: Disposition
+  readonly remedy: string
+}
+
 /** A row of the table in docs/errors.md. */
 export interface ErrorRow {
   readonly code: string
@@ -17,12 +23,12 @@ export function errorRows(markdown: string): readonly ErrorRow[] {
 }
 
 /** What the page says and the code does not, and the other way round. */
-export function errorPageComplaints(rows: readonly ErrorRow[], dispositions: Readonly<Record<string, Disposition>>): readonly string[] {
+export function errorPageComplaints(rows: readonly ErrorRow[], entries: Readonly<Record<string, ErrorEntry>>): readonly string[] {
   const told = new Set(rows.map((row) => row.code))
   return [
-    ...Object.keys(dispositions).filter((code) => !told.has(code)).map((code) => `${code} is not in docs/errors.md`),
+    ...Object.keys(entries).filter((code) => !told.has(code)).map((code) => `${code} is not in docs/errors.md`),
     ...rows.filter((row, at) => rows.findIndex((other) => other.code === row.code) !== at).map((row) => `${row.code} is told twice`),
-    ...rows.flatMap((row) => rowComplaints(row, dispositions)),
+    ...rows.flatMap((row) => rowComplaints(row, entries)),
   ]
 }
 
@@ -38,9 +44,10 @@ export function unusedCodeComplaints(codes: readonly string[], texts: readonly s
   return codes.filter((code) => !texts.some((text) => text.includes(`'${code}'`))).map((code) => `${code} is thrown nowhere`)
 }
 
-function rowComplaints(row: ErrorRow, dispositions: Readonly<Record<string, Disposition>>): readonly string[] {
-  const actual = dispositions[row.code]
+function rowComplaints(row: ErrorRow, entries: Readonly<Record<string, ErrorEntry>>): readonly string[] {
+  const actual = entries[row.code]
   if (actual === undefined) return [`${row.code} is in docs/errors.md alone`]
-  if (actual !== row.disposition) return [`${row.code} is ${actual} in the code and ${row.disposition} in docs/errors.md`]
-  return row.cells.length === 4 && row.cells.every((cell) => cell !== '') ? [] : [`${row.code} has an empty cell in docs/errors.md`]
+  if (actual.disposition !== row.disposition) return [`${row.code} is ${actual.disposition} in the code and ${row.disposition} in docs/errors.md`]
+  if (row.cells.length !== 4 || row.cells.some((cell) => cell === '')) return [`${row.code} has an empty cell in docs/errors.md`]
+  return row.cells[3] === actual.remedy ? [] : [`${row.code} has another remedy in the code: node scripts/write-docs.mjs`]
 }
