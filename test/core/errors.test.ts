@@ -2,11 +2,13 @@ import { describe, expect, test } from 'vitest'
 import { TrunklineError, assert, errorDispositions, errorText, escapeControls, isTrunklineError } from '../../src/core/errors.ts'
 
 describe('TrunklineError', () => {
-  test('carries code, details, disposition and cause, and says code and details to people', () => {
+  test('carries code, details, disposition and cause, and tells people in sentences', () => {
     const cause = new Error('disk')
     const error = new TrunklineError('bus.publish_refused', { type: 'a.b', id: 'i', problem: 'full' }, { cause })
     expect(error).toMatchObject({ name: 'TrunklineError', code: 'bus.publish_refused', disposition: 'retry', cause, details: { type: 'a.b', id: 'i', problem: 'full' } })
-    expect(error.message).toBe('bus.publish_refused {"type":"a.b","id":"i","problem":"full"}')
+    expect(error.message).toBe(
+      'The message i of a.b was refused and is not stored: full. Look for a full disk, a limit of the broker or a missing permission, then send it again.',
+    )
     expect(error).toBeInstanceOf(Error)
   })
 
@@ -17,6 +19,10 @@ describe('TrunklineError', () => {
     expect(new TrunklineError('contract.declared_error', { type: 'a.b', name: 'n', data: 10n ** 20n }).message).toContain('100000000000000000000')
   })
 
+  test('cannot forge a log line', () => {
+    expect(new TrunklineError('bus.rejected', { reason: 'line\nbreak \u001b[31m' }).message).toContain('line\\u000abreak \\u001b[31m')
+  })
+
   test('hides the mark that it is known by from those who copy its fields', () => {
     expect(isTrunklineError(Object.assign(new Error('copy'), new TrunklineError('bus.rejected', { reason: 'x' })))).toBe(false)
   })
@@ -25,7 +31,7 @@ describe('TrunklineError', () => {
     const codesOf = (disposition: string): string[] => Object.entries(errorDispositions).filter(([, value]) => value === disposition).map(([code]) => code).toSorted()
     expect(codesOf('stop')).toEqual([
       'bus.subscription_conflict', 'bus.unsupported', 'contract.definition_conflict', 'contract.definition_invalid',
-      'core.invariant_broken', 'core.option_invalid', 'core.peer_missing', 'outbox.attached_twice', 'outbox.not_attached', 'outbox.retention_too_short',
+      'core.invariant_broken', 'core.option_invalid', 'core.option_unknown', 'core.peer_missing', 'outbox.attached_twice', 'outbox.not_attached', 'outbox.retention_too_short',
     ])
     expect(codesOf('retry')).toEqual([
       'bus.answer_failed', 'bus.ask_cancelled', 'bus.ask_timeout', 'bus.connection_lost', 'bus.handler_failed', 'bus.handler_timeout', 'bus.no_responder',

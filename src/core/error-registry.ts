@@ -1,0 +1,392 @@
+/** One broken rule: where in the data, and what the schema said. */
+export interface Issue {
+  /** Dotted path to the value, such as `lines.0.price`; empty for the whole body. */
+  readonly path: string
+  /** The rule that was broken, in the schema library's words. */
+  readonly rule: string
+}
+
+/**
+ * What each failure carries, keyed by code. The part before the dot names the folder under `src/`
+ * whose rule was broken. The list is closed: adapters translate what their client reports into one
+ * of these and keep the original as `cause`.
+ */
+export interface ErrorDetails {
+  'core.invariant_broken': { expected: string }
+  'core.option_invalid': { option: string; expected: string; actual: string }
+  /** `known` lists the names there are, `nearest` first where one of them is likely to have been meant. */
+  'core.option_unknown': { option: string; place: string; nearest: string | undefined; known: readonly string[] }
+  'core.peer_missing': { package: string; install: string }
+  'contract.definition_invalid': { type: string; problem: string }
+  'contract.definition_conflict': { type: string; problem: string }
+  'contract.payload_invalid': { type: string; during: 'publish' | 'consume' | 'reply'; issues: readonly Issue[] }
+  'contract.payload_unencodable': { type: string; path: string; problem: string }
+  'contract.payload_too_large': { type: string; bytes: number; bytesMax: number }
+  'contract.body_malformed': { type: string; problem: string }
+  'contract.message_foreign': { problem: string }
+  'contract.version_unknown': { type: string; version: string; versionMax: number }
+  'contract.upcast_failed': { type: string; fromVersion: number; problem: string }
+  'contract.header_refused': { header: string; problem: string }
+  'contract.attribute_invalid': { attribute: string; problem: string }
+  'contract.declared_error': { type: string; name: string; data: unknown }
+  'bus.unsupported': { adapter: string; capability: string; needed: string }
+  'bus.subscription_conflict': { subscription: string; problem: string }
+  'bus.not_running': { operation: string; state: string }
+  'bus.connection_lost': { adapter: string; problem: string }
+  'bus.publish_timeout': { type: string; id: string; timeoutMs: number }
+  'bus.publish_refused': { type: string; id: string; problem: string }
+  'bus.overloaded': { what: string; limit: number }
+  'bus.type_unhandled': { type: string; group: string }
+  'bus.handler_timeout': { type: string; group: string; timeoutMs: number }
+  'bus.handler_failed': { type: string; group: string; problem: string }
+  'bus.rejected': { reason: string }
+  'bus.attempts_exhausted': { type: string; group: string; attempts: number; problem: string }
+  'bus.deadline_passed': { type: string; deadline: string }
+  'bus.hops_exceeded': { type: string; hops: string; hopsMax: number }
+  'bus.ask_timeout': { type: string; timeoutMs: number }
+  'bus.ask_cancelled': { type: string }
+  'bus.no_responder': { type: string }
+  'bus.answer_failed': { type: string; code: string; problem: string }
+  'bus.dead_letter_missing': { id: string }
+  'store.wrong_revision': { stream: string; expected: string; actual: string }
+  'store.conflict': { store: string; problem: string }
+  'store.rolled_back': { store: string; problem: string }
+  'store.down': { store: string; problem: string }
+  'store.refused': { store: string; problem: string }
+  'store.lease_lost': { store: string; lease: string }
+  'store.event_unreadable': { stream: string; revision: string; problem: string }
+  'outbox.transaction_missing': { library: string; problem: string }
+  'outbox.unit_over': { operation: string }
+  'outbox.unit_too_long': { store: string; limitMs: number }
+  'outbox.unit_nested': { operation: string }
+  'outbox.not_attached': { store: string; operation: string }
+  'outbox.attached_twice': { store: string; service: string }
+  'outbox.id_collision': { id: string; source: string; group: string }
+  'outbox.retention_too_short': { retentionMs: number; horizonMs: number; problem: string }
+  'outbox.timer_invalid': { id: string; problem: string }
+  'outbox.body_missing': { id: string }
+}
+
+/** A code of the closed list above. */
+export type ErrorCode = keyof ErrorDetails
+
+/**
+ * What the bus does with the message whose handling failed: `retry` redelivers it after a backoff,
+ * `reject` dead-letters it at once, `stop` halts the subscription and keeps the message, because no
+ * redelivery can succeed until someone changes code or configuration.
+ */
+export type Disposition = 'retry' | 'reject' | 'stop'
+
+/** What belongs to one code. */
+interface ErrorEntry<C extends ErrorCode> {
+  readonly disposition: Disposition
+  /** What happened and where, as a sentence without its full stop. */
+  readonly says: (details: ErrorDetails[C]) => string
+  /** What to do about it, in whole sentences; `docs/errors.md` tells the same. */
+  readonly remedy: string
+}
+
+const PAYLOADS = { publish: 'The data that was to be sent', consume: 'The data of a received message', reply: 'The answer or declared error' } as const
+const ISSUES_SAID_MAX = 3
+
+/** Every code with its disposition and its words. */
+export const errorRegistry: { readonly [C in ErrorCode]: ErrorEntry<C> } = {
+  'core.invariant_broken': {
+    disposition: 'stop',
+    says: ({ expected }) => `Something that must hold does not: ${expected}`,
+    remedy: 'This is a defect of Trunkline or of an adapter, unless one transport value was given to two buses. Report it with its stack.',
+  },
+  'core.option_invalid': {
+    disposition: 'stop',
+    says: ({ option, expected, actual }) => `The option ${option} is ${actual}, and must be ${expected}`,
+    remedy: 'Correct the option.',
+  },
+  'core.option_unknown': {
+    disposition: 'stop',
+    says: ({ option, place, nearest, known }) =>
+      `${place} has no option ${quoted(option)}${nearest === undefined ? '.' : `; did you mean ${quoted(nearest)}?`} Known are ${known.join(', ')}`,
+    remedy: 'Correct the name, or take it out.',
+  },
+  'core.peer_missing': {
+    disposition: 'stop',
+    says: ({ package: name, install }) => `The package ${name} is needed here and is not installed: ${install}`,
+    remedy: 'Install it beside trunkline.',
+  },
+  'contract.definition_invalid': {
+    disposition: 'stop',
+    says: ({ type, problem }) => `The contract ${quoted(type)} cannot be used like this: ${problem}`,
+    remedy: 'Correct the definition, or the call that it does not fit.',
+  },
+  'contract.definition_conflict': {
+    disposition: 'stop',
+    says: ({ type, problem }) => `One bus has two different definitions of ${type}: ${problem}`,
+    remedy: 'Share one definition, or give the newer one a higher version.',
+  },
+  'contract.payload_invalid': {
+    disposition: 'reject',
+    says: ({ type, during, issues }) => `${PAYLOADS[during]} does not fit the schema of ${type}: ${issuesText(issues)}`,
+    remedy: 'When sending, correct the data. When consuming, look at the dead letter: its producer works with another schema.',
+  },
+  'contract.payload_unencodable': {
+    disposition: 'reject',
+    says: ({ type, path, problem }) => `The data for ${type} cannot travel as JSON: ${path === '' ? 'the whole value' : path}: ${problem}`,
+    remedy: 'Give the schema an encoding, text for a bigint for instance.',
+  },
+  'contract.payload_too_large': {
+    disposition: 'reject',
+    says: ({ type, bytes, bytesMax }) => `A body of ${type} has ${bytes} bytes, and at most ${bytesMax} may travel`,
+    remedy: 'Send a reference to the data instead of the data, or raise bodyBytesMax on both sides.',
+  },
+  'contract.body_malformed': {
+    disposition: 'reject',
+    says: ({ type, problem }) => `The body of a message of ${type} cannot be read: ${problem}`,
+    remedy: "Look at the dead letter's original bytes and correct their producer.",
+  },
+  'contract.message_foreign': {
+    disposition: 'reject',
+    says: ({ problem }) => `A message came in that is none of Trunkline's: ${problem}`,
+    remedy: 'Find what else sends to this subject. The wire format page says which attributes a message needs.',
+  },
+  'contract.version_unknown': {
+    disposition: 'reject',
+    says: ({ type, version, versionMax }) => `A message of ${type} has version ${version}, and the contract of this service knows versions up to ${versionMax}`,
+    remedy: 'Deploy the newer contract here, then redrive. Consumers are deployed before producers.',
+  },
+  'contract.upcast_failed': {
+    disposition: 'reject',
+    says: ({ type, fromVersion, problem }) => `The upcaster of ${type} from version ${fromVersion} threw: ${problem}`,
+    remedy: 'Correct the upcaster, then redrive; the original bytes are kept.',
+  },
+  'contract.header_refused': {
+    disposition: 'reject',
+    says: ({ header, problem }) => `The header ${quoted(header)} cannot be sent: ${problem}`,
+    remedy: 'Use another name or a shorter, printable value.',
+  },
+  'contract.attribute_invalid': {
+    disposition: 'reject',
+    says: ({ attribute, problem }) => `The attribute ${attribute} of a message cannot be sent: ${problem}`,
+    remedy: 'Correct the attribute.',
+  },
+  'contract.declared_error': {
+    disposition: 'reject',
+    says: ({ type, name, data }) => `${type} was answered with its declared error ${quoted(name)}: ${dataText(data)}`,
+    remedy: 'It is part of the contract: read it with errorIn(thrown) of the contract.',
+  },
+  'bus.unsupported': {
+    disposition: 'stop',
+    says: ({ adapter, capability, needed }) => `The transport ${adapter} does not offer ${capability}, which is needed here: ${needed}`,
+    remedy: 'Choose another transport, or do without.',
+  },
+  'bus.subscription_conflict': {
+    disposition: 'stop',
+    says: ({ subscription, problem }) => `The subscription ${quoted(subscription)} cannot be made: ${problem}`,
+    remedy: 'Use another group name, make the options agree, or remove the old subscription from the broker.',
+  },
+  'bus.not_running': {
+    disposition: 'retry',
+    says: ({ operation, state }) => `${operation} cannot be done: the bus is ${state === 'idle' ? 'not started' : state}`,
+    remedy: 'Subscribe before start(), and use the bus between start() and stop().',
+  },
+  'bus.connection_lost': {
+    disposition: 'retry',
+    says: ({ adapter, problem }) => `The transport ${adapter} could not be used: ${problem}`,
+    remedy: 'A bus that runs reconnects by itself. At start, check address, credentials and the broker.',
+  },
+  'bus.publish_timeout': {
+    disposition: 'retry',
+    says: ({ type, id, timeoutMs }) => `It is not known whether the message ${id} of ${type} was stored: no confirmation came within ${timeoutMs} ms`,
+    remedy: 'Send it again with the same id: what was stored already is recognised by it.',
+  },
+  'bus.publish_refused': {
+    disposition: 'retry',
+    says: ({ type, id, problem }) => `The message ${id} of ${type} was refused and is not stored: ${problem}`,
+    remedy: 'Look for a full disk, a limit of the broker or a missing permission, then send it again.',
+  },
+  'bus.overloaded': {
+    disposition: 'retry',
+    says: ({ what, limit }) => `There are too many ${what}: at most ${limit} at the same time`,
+    remedy: 'Send more slowly, or find out why nothing gets done.',
+  },
+  'bus.type_unhandled': {
+    disposition: 'reject',
+    says: ({ type, group }) => `The group ${group} received a message of ${type} and has no handler for it`,
+    remedy: 'Add a handler, or take the type out of the group, then redrive.',
+  },
+  'bus.handler_timeout': {
+    disposition: 'retry',
+    says: ({ type, group, timeoutMs }) => `The handler of ${type} in ${group} took longer than ${timeoutMs} ms`,
+    remedy: "Honour the context's signal, do less per message, or raise timeoutMs.",
+  },
+  'bus.handler_failed': {
+    disposition: 'retry',
+    says: ({ type, group, problem }) => `The handler of ${type} in ${group} failed: ${problem}`,
+    remedy: 'Read the cause, or the errors in the dead letter.',
+  },
+  'bus.rejected': {
+    disposition: 'reject',
+    says: ({ reason }) => `The handler gave the message up: ${reason}`,
+    remedy: 'Redrive it when the reason is gone.',
+  },
+  'bus.attempts_exhausted': {
+    disposition: 'reject',
+    says: ({ type, group, attempts, problem }) => `A message of ${type} in ${group} used up its attempts (${attempts} are known): ${problem}`,
+    remedy: 'Read the errors in the dead letter, correct their cause, then redrive.',
+  },
+  'bus.deadline_passed': {
+    disposition: 'reject',
+    says: ({ type, deadline }) => `A message of ${type} was to be handled by ${deadline}, and came too late`,
+    remedy: 'Redrive it if it still counts: a redriven message is handled however late. Otherwise skip it, or allow more time.',
+  },
+  'bus.hops_exceeded': {
+    disposition: 'reject',
+    says: ({ type, hops, hopsMax }) => `A message of ${type} was caused by a chain of ${hops} messages, and at most ${hopsMax} are allowed`,
+    remedy: 'Find the handlers that send to each other in a circle.',
+  },
+  'bus.ask_timeout': {
+    disposition: 'retry',
+    says: ({ type, timeoutMs }) => `${type} was not answered within ${timeoutMs} ms`,
+    remedy: 'Ask again if it may run twice; allow more time, or look at the service that answers.',
+  },
+  'bus.ask_cancelled': {
+    disposition: 'retry',
+    says: ({ type }) => `The ask of ${type} was given up by its caller, or because the bus stopped`,
+    remedy: 'Nothing is needed; a command that was sent may be handled nevertheless.',
+  },
+  'bus.no_responder': {
+    disposition: 'retry',
+    says: ({ type }) => `No running instance answers ${type}`,
+    remedy: 'Start a service that does, and check that both use the same broker and namespace.',
+  },
+  'bus.answer_failed': {
+    disposition: 'retry',
+    says: ({ type, code, problem }) => `The service that answers ${type} failed with ${code}: ${problem}`,
+    remedy: 'Look at the log of that service, by the correlation id.',
+  },
+  'bus.dead_letter_missing': {
+    disposition: 'reject',
+    says: ({ id }) => `There is no dead letter ${quoted(id)} (any more)`,
+    remedy: 'List again: it may have been redriven or removed meanwhile.',
+  },
+  'store.wrong_revision': {
+    disposition: 'retry',
+    says: ({ stream, expected, actual }) => `The stream ${quoted(stream)} was expected at ${expected} and is at ${actual}: somebody else appended first`,
+    remedy: 'Load it again and decide anew; execute() of the store does so by itself.',
+  },
+  'store.conflict': {
+    disposition: 'retry',
+    says: ({ store, problem }) => `The database ${store} gave a transaction up: ${problem}`,
+    remedy: 'Nothing is needed: the library runs the unit again. Where it happens often, touch rows in a fixed order.',
+  },
+  'store.rolled_back': {
+    disposition: 'retry',
+    says: ({ store, problem }) => `A commit on ${store} was answered by a rollback: ${problem}`,
+    remedy: 'Do not catch errors of statements without a savepoint.',
+  },
+  'store.down': {
+    disposition: 'retry',
+    says: ({ store, problem }) => `The database ${store} cannot be reached, or the link broke; a commit that was under way may have happened: ${problem}`,
+    remedy: 'Look at the database; the library goes on by itself when it is back.',
+  },
+  'store.refused': {
+    disposition: 'reject',
+    says: ({ store, problem }) => `The database ${store} refused a statement: ${problem}`,
+    remedy: 'Look for a full disk, a missing permission, or a value that it cannot hold.',
+  },
+  'store.lease_lost': {
+    disposition: 'retry',
+    says: ({ store, lease }) => `Another process has taken over ${quoted(lease)} on ${store} from this one`,
+    remedy: 'Nothing is needed; where it happens often, look for stalls of the event loop.',
+  },
+  'store.event_unreadable': {
+    disposition: 'reject',
+    says: ({ stream, revision, problem }) => `The event ${revision} of the stream ${quoted(stream)} cannot be decoded, lifted or validated: ${problem}`,
+    remedy: 'Add the missing upcaster, or correct the contract.',
+  },
+  'outbox.transaction_missing': {
+    disposition: 'reject',
+    says: ({ library, problem }) => `The handle of ${library} given to the outbox is not inside a transaction: ${problem}`,
+    remedy: 'Give the handle of the open transaction, not the pool or the database.',
+  },
+  'outbox.unit_over': {
+    disposition: 'reject',
+    says: ({ operation }) => `${operation} was called on a unit of work whose function had ended`,
+    remedy: 'Await everything that the function starts.',
+  },
+  'outbox.unit_too_long': {
+    disposition: 'retry',
+    says: ({ store, limitMs }) => `A unit of work held the database ${store} longer than ${limitMs} ms`,
+    remedy: 'Do slow work before the transaction, or raise the limit.',
+  },
+  'outbox.unit_nested': {
+    disposition: 'reject',
+    says: ({ operation }) => `${operation} was called inside a unit of work that it does not belong to`,
+    remedy: 'Use the publish, send and append of the unit, or do it before or after.',
+  },
+  'outbox.not_attached': {
+    disposition: 'stop',
+    says: ({ store, operation }) => `${operation} was called on the store ${store} before a bus had it`,
+    remedy: 'Give it to createBus({ outbox: store.outbox }), or use it with within.',
+  },
+  'outbox.attached_twice': {
+    disposition: 'stop',
+    says: ({ store, service }) => `The store ${store} belongs to the bus of ${service} already`,
+    remedy: 'Make a store value for each bus.',
+  },
+  'outbox.id_collision': {
+    disposition: 'reject',
+    says: ({ id, source, group }) => `The message ${id} from ${source} is known to the group ${group} with another body`,
+    remedy: 'Look at the producer: ids must be unique per source.',
+  },
+  'outbox.retention_too_short': {
+    disposition: 'stop',
+    says: ({ retentionMs, horizonMs, problem }) => `Marks of handled messages are kept for ${retentionMs} ms, while redeliveries can come for ${horizonMs} ms: ${problem}`,
+    remedy: 'Raise inboxRetentionMs.',
+  },
+  'outbox.timer_invalid': {
+    disposition: 'reject',
+    says: ({ id, problem }) => `The schedule ${quoted(id)} means nothing: ${problem}`,
+    remedy: 'Correct its instant, delay or recurrence.',
+  },
+  'outbox.body_missing': {
+    disposition: 'retry',
+    says: ({ id }) => `The body ${quoted(id)} that a message refers to is not in the store`,
+    remedy: 'Look at the retention of bodies, and that both services share the store.',
+  },
+}
+
+/** Every code with what the bus does next; `docs/errors.md` is checked against it. */
+export const errorDispositions: Readonly<Record<ErrorCode, Disposition>> = Object.fromEntries(
+  Object.entries(errorRegistry).map(([code, { disposition }]) => [code, disposition]),
+  // The entries were those of a record with just these keys.
+) as Record<ErrorCode, Disposition>
+
+/** What happened, where, and what to do, in sentences. It never throws: details can come from callers without types. */
+export function errorSentences<C extends ErrorCode>(code: C, details: ErrorDetails[C]): string {
+  const { says, remedy } = errorRegistry[code]
+  try {
+    return `${says(details).replace(/[\s.]+$/, '')}. ${remedy}`
+  } catch {
+    return remedy
+  }
+}
+
+function quoted(text: string): string {
+  return `"${text}"`
+}
+
+function issuesText(issues: readonly Issue[]): string {
+  const said = issues.slice(0, ISSUES_SAID_MAX).map(({ path, rule }) => (path === '' ? rule : `${path}: ${rule}`))
+  return issues.length > ISSUES_SAID_MAX ? `${said.join('; ')}; and ${issues.length - ISSUES_SAID_MAX} more` : said.join('; ')
+}
+
+const DATA_TEXT_MAX = 500
+
+/** Data as one line of JSON; `bigint` as text, cycles and other surprises as a note. */
+function dataText(data: unknown): string {
+  try {
+    const text: string | undefined = JSON.stringify(data, (_name, value: unknown) => (typeof value === 'bigint' ? `${value}` : value))
+    return (text ?? 'no data').slice(0, DATA_TEXT_MAX).toWellFormed()
+  } catch {
+    return 'data that JSON cannot hold'
+  }
+}
