@@ -61,13 +61,24 @@ export class MemoryBroker implements DeadLetterPlane {
     const { message } = outbound
     if (outbound.kind === 'command') this.#group(message.type, 'command', [message.type])
     const groups = this.#byType.get(message.type) ?? []
-    if (this.#stored + groups.length > this.#messagesMax) {
-      throw new TrunklineError('bus.publish_refused', { type: message.type, id: message.id, problem: `the broker holds its maximum of ${this.#messagesMax} messages` })
-    }
+    if (this.#stored + groups.length > this.#messagesMax) throw this.#full(outbound)
     const sequence = ++this.#sequence
     this.#stored += groups.length
     for (const group of groups) group.add(message, sequence)
     if (outbound.kind === 'event') this.#tell(message)
+  }
+
+  /** @internal All of them, or none where there is no room for all. */
+  publishAll(outbounds: readonly Outbound[]): void {
+    const room = this.#messagesMax - this.#stored
+    const copies = outbounds.reduce((sum, { kind, message }) => sum + (this.#byType.get(message.type)?.length ?? (kind === 'command' ? 1 : 0)), 0)
+    const [first] = outbounds
+    if (first !== undefined && copies > room) throw this.#full(first)
+    for (const outbound of outbounds) this.publish(outbound)
+  }
+
+  #full({ message }: Outbound): TrunklineError {
+    return new TrunklineError('bus.publish_refused', { type: message.type, id: message.id, problem: `the broker holds its maximum of ${this.#messagesMax} messages` })
   }
 
   /** @internal */
