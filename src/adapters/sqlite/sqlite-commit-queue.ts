@@ -5,6 +5,7 @@ import { TrunklineError, errorText, isTrunklineError } from '../../core/errors.t
 import type { SqliteConnection } from './sqlite-connection.ts'
 import { failureOf } from './sqlite-driver.ts'
 import type { SqliteFailure } from './sqlite-driver.ts'
+import type { SqliteFileGuard } from './sqlite-file-guard.ts'
 import type { SqliteHealth, SqlitePart } from './sqlite-health.ts'
 
 /** What one transaction has done that others want to know after its commit. */
@@ -73,6 +74,8 @@ export interface SqliteQueueOptions {
   /** Time that a lock may be held by others before the state is `down`. */
   readonly lockWaitMs: number
   readonly tail: SqliteTurnTail | undefined
+  /** Asked before each transaction: nothing is accepted into a file that nobody else can see. */
+  readonly guard: SqliteFileGuard
   /** Called after each commit. */
   readonly onCommitted: (turn: SqliteTurn) => void
 }
@@ -147,13 +150,14 @@ export class SqliteCommitQueue {
   /** One transaction; true where it went through. */
   #turn(): boolean {
     if (this.#isClosed) return false
-    const { connection, tail, onCommitted } = this.#options
+    const { connection, tail, guard, onCommitted } = this.#options
     const batch = this.#take()
     const turn = new SqliteTurn(connection)
     let running: SqliteJob | undefined
     try {
       const isProbe = this.#failures > 0 && batch.length === 0
       if (!isProbe && batch.length === 0 && (tail === undefined || !tail.wants(connection))) return true
+      guard.check()
       connection.transaction(() => {
         // With nothing left to store, a write that changes nothing tells whether the file can be used again.
         if (isProbe) connection.run('UPDATE trunkline_schema SET version = version')

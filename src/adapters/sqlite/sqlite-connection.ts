@@ -133,8 +133,8 @@ function broken(column: string, kind: string): TrunklineError {
 const BUSY_TIMEOUT_MS = 25
 /** Pages in the WAL after which a commit moves them to the database. */
 const WAL_AUTOCHECKPOINT_PAGES = 1000
-/** The WAL file is cut to this after a checkpoint. */
-const JOURNAL_SIZE_LIMIT_BYTES = 67_108_864
+/** The WAL file is cut to this after a checkpoint; one that stays larger cannot be emptied. */
+export const JOURNAL_SIZE_LIMIT_BYTES: number = 67_108_864
 
 /**
  * Sets every pragma that the adapter relies on, and reads each one back.

@@ -1,7 +1,7 @@
 import type { TransportHost, TransportState } from '../../bus/port.ts'
 
 /** What can be less than well on its own. */
-export type SqlitePart = 'publishing' | 'consuming' | 'wake-up'
+export type SqlitePart = 'publishing' | 'consuming' | 'wake-up' | 'file' | 'log'
 
 const ORDER: readonly TransportState[] = ['up', 'degraded', 'down']
 

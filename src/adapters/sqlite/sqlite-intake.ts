@@ -52,7 +52,13 @@ export class SqliteIntake implements SqliteTurnTail {
 
   wants(connection: SqliteConnection): boolean {
     if (this.#isStopped) return false
-    if (this.#instances.isBeatDue() || this.#light.wants(connection)) return true
+    return this.#instances.isBeatDue() || this.hasWork(connection)
+  }
+
+  /** True where a message waits that this instance can take. Reads only. */
+  hasWork(connection: SqliteConnection): boolean {
+    if (this.#isStopped) return false
+    if (this.#light.wants(connection)) return true
     for (const subscription of this.#subscriptions) if (subscription.wants(connection)) return true
     return false
   }

@@ -47,6 +47,11 @@ export class SqliteTransport implements Transport {
     return this.#deadLetters
   }
 
+  /** Size of the write-ahead log at the last pulse; 0 while closed. */
+  get logBytes(): number {
+    return this.#session?.logBytes ?? 0
+  }
+
   async open(host: TransportHost): Promise<void> {
     if (this.#isOpen) throw new TrunklineError('core.invariant_broken', { expected: 'a transport that no other bus has opened' })
     this.#isOpen = true

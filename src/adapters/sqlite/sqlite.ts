@@ -7,15 +7,24 @@ import { SqliteTransport } from './sqlite-transport.ts'
 export interface Sqlite extends AsyncDisposable {
   /** The file as a broker for any number of processes of one machine. */
   readonly transport: Transport
+  /**
+   * Size of the write-ahead log in bytes, as last looked at; 0 while closed. It stays below 64 MiB unless some
+   * connection keeps a read transaction open, which health shows as `degraded`.
+   */
+  readonly logBytes: number
   /** Closes whatever of it is open; idempotent. A database that was given stays open. */
   close(): Promise<void>
 }
 
 class SqliteStore implements Sqlite {
-  readonly transport: Transport
+  readonly transport: SqliteTransport
 
   constructor(options: SqliteOptions) {
     this.transport = new SqliteTransport(settingsFrom(options))
+  }
+
+  get logBytes(): number {
+    return this.transport.logBytes
   }
 
   close(): Promise<void> {

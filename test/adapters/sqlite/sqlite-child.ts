@@ -60,7 +60,7 @@ async function flood(): Promise<void> {
 
 /** Publishes a given number of messages, a key each, and ends. */
 async function send(): Promise<void> {
-  const transport = await open()
+  const transport = await open({ watch: !words.includes('poll') })
   const many = Number(words[0])
   const keys = Number(words[1])
   for (let number = 0; number < many; number++) {
