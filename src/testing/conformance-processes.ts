@@ -107,7 +107,7 @@ async function declareGroup(stage: Stage, role: 'handler' | 'ordered'): Promise<
 }
 
 async function killsItsProcess(stage: Stage): Promise<void> {
-  const attemptsMax = 3
+  const attemptsMax = 5
   const settings: WorkerSettings = { role: 'handler', deadlyN: 13, attemptsMax, inFlightMax: 4 }
   await declareGroup(stage, 'handler')
   const publisher = await stage.publisher()
