@@ -191,7 +191,7 @@ export interface TransportSubscription {
   close(): Promise<void>
 }
 
-/** Why a delivery was given up. JSON-safe; texts are capped and free of control characters. */
+/** Why a delivery was given up. JSON-safe; texts are capped and free of control characters, but for the line breaks of a stack. */
 export interface DeadLetterRecord {
   /** `TrunklineError` code, or `bus.handler_failed` for errors of the user's handler. */
   readonly reason: string
@@ -331,10 +331,10 @@ export interface UnitHost {
   readonly random: Random
   readonly logger: Logger
   readonly messages: MessageMaker
-  /** The transport that outgoing messages go to; a store whose own transport it is needs no relay. */
-  readonly transport: Transport
+  /** The transport that outgoing messages go to; a store whose own transport it is needs no relay. Undefined without a bus. */
+  readonly transport: Transport | undefined
   /** Stores a message durably through the bus' transport; rejects when that was not confirmed in time. */
-  readonly publish: (outbound: Outbound, timeoutMs: number) => Promise<void>
+  readonly publish: (outbound: Outbound, timeoutMs: number) => Promise<void> | undefined
   /** How the transport's link is now. */
   readonly linkState: () => TransportState
 }
@@ -346,8 +346,10 @@ export interface UnitRequest {
   /** Taken out of the dead letters by hand: its mark from an earlier success still counts. */
   readonly isRedriven: boolean
   readonly signal: AbortSignal
-  /** Calls the user's handler with what the unit adds to its context; resolves with the encoded answer of an asked command. */
+  /** Calls the user's handler with what the unit adds to its context. It may be called again where the transaction has to be repeated. */
   readonly work: (unit: object) => unknown
+  /** For a message that somebody waits for: writes what the handler gave back, to be kept beside the mark. */
+  readonly encodeAnswer: ((value: unknown) => Uint8Array) | undefined
 }
 
 /** What became of a unit of work. */
@@ -355,7 +357,7 @@ export type UnitOutcome =
   /** Committed. */
   | { readonly kind: 'done'; readonly value: unknown }
   /** It had been committed before: nothing was done now. */
-  | { readonly kind: 'seen' }
+  | { readonly kind: 'seen'; /** What it answered then, where somebody waited for it. */ readonly answer: Uint8Array | undefined }
   /** Rolled back. */
   | { readonly kind: 'failed'; readonly error: unknown }
 
@@ -380,4 +382,32 @@ export interface UnitOfWork<Unit extends object = object> {
    * out as if it had run alone. Messages of one key run one after the other, in the order given. Never rejects.
    */
   runMany(requests: readonly UnitRequest[]): Promise<readonly UnitOutcome[]>
+}
+
+/** When something is to be published, and under which name it can be cancelled. Exactly one of `at`, `afterMs` and `cron`. */
+export interface ScheduleOptions extends Omit<MessageMakerOptions, 'id'> {
+  /** Unique in the store, at most 255 characters: scheduling again under it replaces what was there. Default: a fresh one. */
+  readonly id?: string
+  /** The instant, as a date or in milliseconds since 1970. One that has passed fires at once. */
+  readonly at?: Date | number
+  /** Milliseconds from the commit's statement on, by the database's clock. */
+  readonly afterMs?: number
+  /** Cron expression of five fields, or of six with seconds first: it fires again and again until it is cancelled. */
+  readonly cron?: string
+  /** IANA time zone of `cron`. Default `UTC`. */
+  readonly timeZone?: string
+}
+
+/** Messages that leave later: what `bus.schedule` stands on. */
+export interface Scheduling {
+  /** Resolves with the id when it is durably stored. @throws `contract.*`, `outbox.timer_invalid`, `store.*`. */
+  schedule(contract: Contract, data: unknown, options: ScheduleOptions): Promise<string>
+  /** False where it has fired, or never was. */
+  cancel(id: string): Promise<boolean>
+}
+
+/** An outbox as `createBus` takes it. */
+export interface BusOutbox {
+  readonly unitOfWork: UnitOfWork
+  readonly scheduling: Scheduling
 }

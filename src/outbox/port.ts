@@ -61,8 +61,10 @@ export interface StoreBackend<Tx> {
    *   a library that it does not know.
    */
   adopt(handle: unknown): Promise<UnitTransaction<unknown>>
-  /** Tells `listener` after commits of this process that wrote to the outbox, and of others as soon as it hears of them. */
+  /** Tells `listener` when other processes have committed something to the outbox, an event or a timer, as soon as it hears of it. */
   onCommitted(listener: () => void): () => void
+  /** True while commits of other processes are heard of; else readers look more often. */
+  readonly hearsOthers: boolean
 }
 
 /** How a transaction is run. */
@@ -129,7 +131,7 @@ export type InboxVerdict =
 export interface OutboxTable {
   /** Number of shards that rows are spread over. */
   readonly shards: number
-  /** Rows of a shard in order of their ids, without those of the keys given. */
+  /** Rows of a shard in order of their ids. */
   read(shard: number, options: OutboxReadOptions): Promise<readonly OutboxRow[]>
   /**
    * Removes what was published and moves what never can be to the dead rows, in one transaction.
@@ -152,6 +154,8 @@ export interface OutboxReadOptions {
   readonly limit: number
   /** Only rows beyond this id: the earlier ones are on their way already. */
   readonly after: bigint | undefined
+  /** No rows of these keys, at most 1,000: they wait for the first one of them, and must not fill the page. */
+  readonly withoutKeys: readonly string[]
 }
 
 /** What became of rows. */

@@ -1,0 +1,113 @@
+import type { BusOutbox, MessageMaker, MessageMakerOptions, Scheduling, UnitOfWork } from '../bus/port.ts'
+import type { AnyCommand, DataInput, EventContract } from '../contract/contract.ts'
+import type { DeadOutboxRow, OutboxStats, StoreBackend, UnitTransaction } from './port.ts'
+import type { Sharder } from './shards.ts'
+
+/** What an outbox gets from its store while that is open. */
+export interface OutboxParts {
+  readonly messages: MessageMaker
+  readonly sharder: Sharder
+  readonly backend: StoreBackend<unknown>
+  /** Rows were written in a transaction whose commit nobody will tell of. */
+  readonly nudge: (shards: readonly number[]) => void
+}
+
+/** Messages written within a transaction that somebody else opened and will commit. */
+export class ForeignUnit {
+  readonly #parts: OutboxParts
+  readonly #handle: unknown
+
+  constructor(parts: OutboxParts, handle: unknown) {
+    this.#parts = parts
+    this.#handle = handle
+  }
+
+  /**
+   * Writes an event to the outbox; it leaves when the transaction commits, and not otherwise.
+   *
+   * Where one transaction publishes for several keys, give them to one `publishAll`, so that their locks are taken in
+   * an order in which no two transactions wait for each other.
+   *
+   * @throws `contract.*`, `outbox.transaction_missing` for a handle that is not inside a transaction, `store.*`.
+   */
+  publish<C extends EventContract>(contract: C, data: DataInput<C>, options?: MessageMakerOptions): Promise<void> {
+    return this.#write([{ contract, data, options }])
+  }
+
+  /** The same for a command. */
+  send<C extends AnyCommand>(contract: C, data: DataInput<C>, options?: MessageMakerOptions): Promise<void> {
+    return this.#write([{ contract, data, options }])
+  }
+
+  /** Several events and commands at once, in their order. @throws as `publish` does. */
+  publishAll(messages: readonly Drafted[]): Promise<void> {
+    return this.#write(messages)
+  }
+
+  async #write(drafts: readonly Drafted[]): Promise<void> {
+    const { messages, sharder, backend, nudge } = this.#parts
+    const rows = drafts.map(({ contract, data, options }) => sharder.place(messages.make(contract, data, options)))
+    const transaction: UnitTransaction<unknown> = await backend.adopt(this.#handle)
+    await transaction.write(rows)
+    nudge([...new Set(rows.map(({ shard }) => shard))])
+  }
+}
+
+/** A message to be written. */
+export interface Drafted {
+  readonly contract: EventContract | AnyCommand
+  readonly data: unknown
+  readonly options?: MessageMakerOptions | undefined
+}
+
+/** Says what to publish, for `publishAll`, with its data checked by the compiler. */
+export function draft<C extends EventContract | AnyCommand>(contract: C, data: DataInput<C>, options?: MessageMakerOptions): Drafted {
+  return { contract, data, options }
+}
+
+/** The outbox of a store: messages that were committed and wait for the relay. */
+export class Outbox implements BusOutbox {
+  readonly unitOfWork: UnitOfWork
+  readonly scheduling: Scheduling
+  readonly #parts: (operation: string) => OutboxParts
+
+  constructor(unitOfWork: UnitOfWork, scheduling: Scheduling, parts: (operation: string) => OutboxParts) {
+    this.unitOfWork = unitOfWork
+    this.scheduling = scheduling
+    this.#parts = parts
+  }
+
+  /**
+   * The outbox within a transaction of your own: `await outbox.in(tx).publish(OrderPlaced, { … })`.
+   *
+   * @param handle the open transaction of the library that you use.
+   * @throws `outbox.not_attached`.
+   */
+  in(handle: unknown): ForeignUnit {
+    return new ForeignUnit(this.#parts('in'), handle)
+  }
+
+  /** How many messages wait, how long the oldest one does, and how many were given up. */
+  stats(): Promise<OutboxStats> {
+    return this.#parts('stats').backend.outbox.stats()
+  }
+
+  /** Messages that no broker takes, oldest first. */
+  dead(options: { readonly limit?: number; readonly after?: bigint } = {}): Promise<readonly DeadOutboxRow[]> {
+    return this.#parts('dead').backend.outbox.dead(Math.min(options.limit ?? 100, 1_000), options.after)
+  }
+
+  /** Publishes a dead one again. False where it does not exist (any more). */
+  async redrive(id: bigint): Promise<boolean> {
+    const { backend, nudge } = this.#parts('redrive')
+    const isRedriven = await backend.outbox.redrive(id)
+    if (isRedriven) nudge([...Array(backend.outbox.shards).keys()])
+    return isRedriven
+  }
+
+  /** Removes a dead one for good. False where it does not exist (any more). */
+  remove(id: bigint): Promise<boolean> {
+    return this.#parts('remove').backend.outbox.removeDead(id)
+  }
+}
+

@@ -1,0 +1,45 @@
+import { inRange, wholeInRange } from '../bus/retry-policy.ts'
+
+/** What every store accepts beside the options of its database. */
+export interface StoreOptions {
+  /** Whether this process may publish what waits in the outbox. With false another one has to. Default true. */
+  readonly relay?: boolean
+  /** Time after which the work of a process that died is taken over, in milliseconds. Default 15,000. */
+  readonly leaseMs?: number
+  /** Time that a message is remembered as handled, in milliseconds. Default 30 days. */
+  readonly inboxRetentionMs?: number
+  /** Time that bodies kept beside messages stay, in milliseconds. Default 30 days. */
+  readonly bodyRetentionMs?: number
+  /** Time for one unit of work, in milliseconds. Default: the database's own limit. */
+  readonly unitTimeoutMs?: number
+  /** Runs of one unit that the database gives up because of others, the first included. Default 5. */
+  readonly conflictAttemptsMax?: number
+  /** Messages that one shard of the outbox has on the way at the same time. Default 256. */
+  readonly relayPageMax?: number
+}
+
+/** Options with every default filled in. */
+export interface StoreSettings {
+  readonly relay: boolean
+  readonly leaseMs: number
+  readonly inboxRetentionMs: number
+  readonly bodyRetentionMs: number
+  readonly unitTimeoutMs: number | undefined
+  readonly conflictAttemptsMax: number
+  readonly relayPageMax: number
+}
+
+const DAY_MS = 86_400_000
+
+/** @throws `core.option_invalid`. */
+export function storeSettings(options: StoreOptions): StoreSettings {
+  return {
+    relay: options.relay ?? true,
+    leaseMs: inRange('leaseMs', options.leaseMs ?? 15_000, 500, DAY_MS),
+    inboxRetentionMs: inRange('inboxRetentionMs', options.inboxRetentionMs ?? 30 * DAY_MS, 1_000, 3_650 * DAY_MS),
+    bodyRetentionMs: inRange('bodyRetentionMs', options.bodyRetentionMs ?? 30 * DAY_MS, 1_000, 3_650 * DAY_MS),
+    unitTimeoutMs: options.unitTimeoutMs === undefined ? undefined : inRange('unitTimeoutMs', options.unitTimeoutMs, 1, DAY_MS),
+    conflictAttemptsMax: wholeInRange('conflictAttemptsMax', options.conflictAttemptsMax ?? 5, 1, 100),
+    relayPageMax: wholeInRange('relayPageMax', options.relayPageMax ?? 256, 1, 10_000),
+  }
+}

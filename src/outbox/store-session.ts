@@ -1,0 +1,131 @@
+import type { MessageMaker, TransportState, UnitHost } from '../bus/port.ts'
+import type { Timer } from '../core/clock.ts'
+import type { EventStoreParts } from '../store/event-store.ts'
+import { ALARM_LEASE, AlarmClock } from './alarm-clock.ts'
+import { LeaseKeeper } from './lease-keeper.ts'
+import type { OutboxParts } from './outbox.ts'
+import type { StoreBackend } from './port.ts'
+import { shardLease } from './protocol/lease-names.ts'
+import { Relay } from './relay.ts'
+import type { SchedulerParts } from './scheduler.ts'
+import { Sharder } from './shards.ts'
+import type { StoreSettings } from './store-options.ts'
+import { UnitRunner } from './unit-runner.ts'
+import { UPKEEP_LEASE, Upkeep } from './upkeep.ts'
+
+/** Time that a stopping process gives to what still waits in the outbox. */
+const FLUSH_MS = 3_000
+/** When to look after rows were written in somebody else's transaction: nobody tells of its commit. */
+const NUDGES_MS: readonly number[] = [1, 5, 20, 60, 200]
+
+/** One store while it is open: units of work, and what goes on in the background. */
+export class StoreSession<Tx> {
+  readonly units: UnitRunner<Tx>
+  readonly outboxParts: OutboxParts
+  readonly schedulerParts: SchedulerParts
+  readonly eventParts: EventStoreParts
+  readonly #backend: StoreBackend<Tx>
+  readonly #host: UnitHost
+  readonly #isOwnTransport: boolean
+  readonly #leases: LeaseKeeper
+  readonly #relay: Relay | undefined
+  readonly #alarm: AlarmClock
+  readonly #upkeep: Upkeep
+  readonly #nudges = new Set<Timer>()
+  #state: TransportState = 'up'
+  #reason = ''
+  #unhear: (() => void) | undefined
+
+  constructor(backend: StoreBackend<Tx>, settings: StoreSettings, host: UnitHost) {
+    this.#backend = backend
+    this.#host = host
+    this.#isOwnTransport = host.transport !== undefined && backend.transport === host.transport
+    const { clock, random, logger, messages } = host
+    const sharder = new Sharder(backend.outbox.shards)
+    const isPublishing = settings.relay && !this.#isOwnTransport && host.transport !== undefined
+    const shards = isPublishing ? [...Array(backend.outbox.shards).keys()].map(shardLease) : []
+    this.#leases = new LeaseKeeper({
+      table: backend.leases, clock, random, logger, owner: host.instance, ttlMs: settings.leaseMs,
+      names: [...shards, ALARM_LEASE, UPKEEP_LEASE],
+      onChange: () => {
+        this.#relay?.wakeAll()
+        this.#alarm.look()
+      },
+    })
+    const hearsOthers = (): boolean => backend.hearsOthers
+    this.#relay = isPublishing
+      ? new Relay({ table: backend.outbox, host, leases: this.#leases, pageMax: settings.relayPageMax, publishTimeoutMs: 30_000, hearsOthers })
+      : undefined
+    this.units = new UnitRunner(backend, { store: backend.name, clock, random, messages, sharder }, {
+      conflictAttemptsMax: settings.conflictAttemptsMax,
+      unitTimeoutMs: settings.unitTimeoutMs,
+      onCommitted: ({ shards: written, dueInMs }) => {
+        this.#relay?.wake(written)
+        if (dueInMs !== undefined) this.#alarm.put(dueInMs)
+      },
+    })
+    this.#alarm = new AlarmClock({ timers: backend.timers, host, leases: this.#leases, sharder, commit: (work) => this.units.commit(work), hearsOthers })
+    const { inboxRetentionMs, bodyRetentionMs } = settings
+    this.#upkeep = new Upkeep({ inbox: backend.inbox, bodies: backend.bodies, host, leases: this.#leases, inboxRetentionMs, bodyRetentionMs })
+    this.outboxParts = { messages, sharder, backend, nudge: this.#nudge }
+    this.schedulerParts = { messages, clock, random, runner: this.units, timers: backend.timers, put: (inMs) => this.#alarm.put(inMs) }
+    this.eventParts = eventParts(backend, messages, this.units)
+  }
+
+  async start(): Promise<void> {
+    const { clock, random, logger, service, instance } = this.#host
+    await this.#backend.open({
+      clock, random, logger, service, instance, isOwnTransport: this.#isOwnTransport,
+      report: (state, reason) => {
+        this.#state = state
+        this.#reason = reason
+      },
+    })
+    this.#unhear = this.#backend.onCommitted(() => {
+      this.#relay?.heard()
+      this.#alarm.look()
+    })
+    await this.#leases.start()
+    this.#relay?.start()
+    this.#alarm.start()
+    this.#upkeep.start()
+  }
+
+  async stop(): Promise<void> {
+    for (const timer of this.#nudges) timer.cancel()
+    this.#unhear?.()
+    await this.#relay?.stop(FLUSH_MS)
+    await this.#alarm.stop()
+    await this.#upkeep.stop()
+    await this.#leases.stop()
+    await this.#backend.close()
+  }
+
+  readonly #nudge = (shards: readonly number[]): void => {
+    for (const afterMs of NUDGES_MS) {
+      const timer = this.#host.clock.setTimer(afterMs, () => {
+        this.#nudges.delete(timer)
+        this.#relay?.wake(shards)
+      }, { background: true })
+      this.#nudges.add(timer)
+    }
+  }
+
+  health(): { readonly state: TransportState; readonly reasons: readonly string[] } {
+    const relay = this.#relay?.health() ?? { state: 'up' as const, reasons: [] }
+    if (this.#state === 'up') return relay
+    const reasons = [`${this.#backend.name} is ${this.#state}: ${this.#reason}`, ...relay.reasons]
+    return { state: this.#state === 'down' || relay.state === 'down' ? 'down' : 'degraded', reasons }
+  }
+}
+
+function eventParts<Tx>(backend: StoreBackend<Tx>, messages: MessageMaker, units: UnitRunner<Tx>): EventStoreParts {
+  return {
+    log: backend.log,
+    checkpoints: backend.checkpoints,
+    messages,
+    // With messages that leave by the outbox it takes a transaction; without, one statement does.
+    append: async (stream, expected, facts, hasPublic, events) =>
+      hasPublic ? units.transact((unit) => unit.append(stream, expected, facts)) : backend.log.append(stream, expected, events),
+  }
+}
