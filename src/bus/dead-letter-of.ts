@@ -13,7 +13,7 @@ export interface DeadLetterContext {
   readonly nowMs: number
 }
 
-/** The record of why a delivery was given up: the error and its causes, capped and escaped. */
+/** The record of why a delivery was given up: the error and its causes, capped and escaped. Only stacks have several lines. */
 export function deadLetterOf(error: unknown, context: DeadLetterContext): DeadLetterRecord {
   return {
     reason: codeOf(error),
@@ -64,9 +64,16 @@ function namesOf(error: Error): { readonly name: string; readonly code?: string 
   return 'code' in error && typeof error.code === 'string' ? { name, code: escapeControls(error.code).slice(0, 100) } : { name }
 }
 
-/** Newlines are kept as text, so that a stack can be shown and cannot forge a log line. */
+/**
+ * The stack as the lines it has. A line break inside the message is not one of them: it stays escaped, so that a text
+ * from outside cannot pass for a frame.
+ */
 function stackOf(error: Error): { readonly stack?: string } {
-  return typeof error.stack === 'string' ? { stack: escapeControls(cut(error.stack)) } : {}
+  const { message, stack } = error
+  if (typeof stack !== 'string') return {}
+  const isBroken = typeof message === 'string' && message.includes('\n')
+  const whole = isBroken ? stack.replace(message, () => escapeControls(message)) : stack
+  return { stack: cut(whole).split(/\r?\n/).map(escapeControls).join('\n') }
 }
 
 /** A cut must not leave half a character, which would have no UTF-8 form. */

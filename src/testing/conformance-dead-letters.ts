@@ -50,7 +50,7 @@ export const deadLetterCases: readonly ConformanceCase[] = casesOf('dead letters
         record.errors.map(({ name, message: text, code }) => [name, text, code]),
         [['Error', 'outer “ß”', undefined], ['Error', 'inner\\u000aline', 'ECODE']],
       )
-      ok(record.errors[0]?.stack?.includes('outer') === true)
+      ok(/outer.*\n {4}at /.test(record.errors[0]?.stack ?? ''), 'a stack has lines')
       const { id, type, key, source, correlationId, headers } = message
       deepEqual([id, type, key, source, correlationId, headers?.['mark']], ['id-1', 'conformance.moved', 'k 1', '/shop', 'flow', 'ü'])
       deepEqual(JSON.parse(Buffer.from(message.body).toString()), { key: 'k 1', n: 1 })

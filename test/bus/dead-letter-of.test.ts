@@ -28,7 +28,7 @@ describe('deadLetterOf', () => {
     expect(deadLetterOf(error, context)).toEqual({
       reason: 'bus.rejected', attempts: 3, handler: 'reserve', service: 'shop', instance: 'i-1', at: '1970-01-01T00:00:00.000Z',
       errors: [
-        { name: 'TrunklineError', message: 'bus.rejected {"reason":"x"}', code: 'bus.rejected', stack: expect.any(String) },
+        { name: 'TrunklineError', message: 'The handler gave the message up: x. Redrive it when the reason is gone.', code: 'bus.rejected', stack: expect.any(String) },
         { name: 'TypeError', message: 'inner', code: 'ECONNRESET', stack: expect.any(String) },
         { name: 'string', message: 'deepest' },
       ],
@@ -59,7 +59,16 @@ describe('deadLetterOf', () => {
   test('makes control characters visible, so that a record cannot forge a terminal or a log line', () => {
     const [error] = deadLetterOf(Object.assign(new Error('a\nb\u001b[2J'), { name: 'E\r' }), context).errors
     expect([error?.message, error?.name]).toEqual(['a\\u000ab\\u001b[2J', 'E\\u000d'])
-    expect(error?.stack).not.toMatch(/\n/)
+    const [header, ...frames] = (error?.stack ?? '').split('\n')
+    expect(header).toMatch(/^E.*: a\\u000ab\\u001b\[2J$/)
+    expect(frames.length).toBeGreaterThan(2)
+  })
+
+  test('keeps the lines of a stack, and lets nothing in a message pass for one of them', () => {
+    const [plain] = deadLetterOf(new Error('boom'), context).errors
+    expect(plain?.stack).toMatch(/^Error: boom\n {4}at .+\n {4}at /)
+    const [forged] = deadLetterOf(new Error('boom\n    at innocent (file.js:1:1)'), context).errors
+    expect(forged?.stack).toMatch(/^Error: boom\\u000a {4}at innocent \(file\.js:1:1\)\n {4}at /)
   })
 
   test('never ends a text in the middle of a character', () => {
