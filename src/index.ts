@@ -1,15 +1,15 @@
 /** Contracts and the bus; transports come from their own subpaths, such as `trunkline/nats`. */
-export {
-  type CallTypes, type AnyCommand, type AnyQuery, type CommandContract, type CommandOptions, type Contract, type ContractKind, type ContractTypes, type DataInput, type DataOutput, type DeclaredErrorOf,
-  type EventContract, type EventOptions, type EventTypes, type Failing, type QueryContract, type QueryOptions, type ReplyInput, type ReplyOutput, command, event, query,
+export type {
+  AnyCommand, AnyQuery, CommandContract, Contract, ContractKind, ContractTypes, DataInput, DataOutput, DeclaredErrorOf, EventContract, Failing, QueryContract, ReplyInput, ReplyOutput,
 } from './contract/contract.ts'
+export { type CallTypes, type CommandOptions, type EventOptions, type EventTypes, type QueryOptions, command, event, query } from './contract/define.ts'
 export type { InputOf, OutputOf, Schema, SchemaIssue, SchemaProps, SchemaResult } from './contract/schema.ts'
 export type { UpcastChain } from './contract/upcast.ts'
 export { Bus, createBus } from './bus/bus.ts'
 export type { BusEvent, BusHealth, BusState, BusStats } from './bus/bus-events.ts'
 export type { BatchOptions } from './bus/batch-runner.ts'
 export type { HandlerContext } from './bus/context.ts'
-export { DeadLetters } from './bus/dead-letters.ts'
+export { type DeadLetterPageOptions, DeadLetters } from './bus/dead-letters.ts'
 export type { SendOptions } from './bus/envelopes.ts'
 export type { HandleStep, Middleware, PublishStep } from './bus/middleware.ts'
 export type {

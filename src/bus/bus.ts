@@ -1,13 +1,14 @@
 import type { AnyCommand, AnyQuery, Contract, ContractTypes, DataInput, DefinedContract, EventContract, ReplyOutput } from '../contract/contract.ts'
-import { checkedName } from '../contract/names.ts'
+import { aKind, checkedName } from '../contract/names.ts'
 import { type Clock, systemClock } from '../core/clock.ts'
 import { TrunklineError, errorText } from '../core/errors.ts'
-import { BODY_BYTES_MAX, DRAIN_TIMEOUT_MS, IN_FLIGHT_LIMIT } from '../core/limits.ts'
+import { BODY_BYTES_MAX, DRAIN_TIMEOUT_MS } from '../core/limits.ts'
 import { type Logger, silentLogger } from '../core/logger.ts'
 import { type Random, systemRandom } from '../core/random.ts'
 import type { BatchHandle } from './batch-runner.ts'
 import { BusCounters, type BusEvent, type BusHealth, type BusState, type BusStats } from './bus-events.ts'
 import { Calls } from './calls.ts'
+import { checkAnswerOptions, checkBusOptions, checkHandleOptions, checkOnOptions } from './checked-options.ts'
 import type { HandlerContext } from './context.ts'
 import { DeadLetters, deadLetterPlane } from './dead-letters.ts'
 import { DeadlineSweep } from './deadline-sweep.ts'
@@ -21,7 +22,6 @@ import type {
 } from './options.ts'
 import type { BusExtension, Transport, TransportHost } from './port.ts'
 import { ContractRegistry } from './registry.ts'
-import { inRange, wholeInRange } from './retry-policy.ts'
 import { RuntimeTransport } from './runtime-transport.ts'
 import { Sender } from './sender.ts'
 import { type AnyHandle, type PlanRequest, checkEvents, commandPlan, eventPlan, listOf } from './subscriptions.ts'
@@ -39,7 +39,8 @@ function erased(handler: TypedHandle): AnyHandle & BatchHandle {
 /**
  * Makes a bus. Nothing is connected before `start`.
  *
- * @throws `core.option_invalid` for a service name outside the grammar or a default out of range.
+ * @throws `core.option_invalid` for a service name outside the grammar or a default out of range, `core.option_unknown`
+ *   for a name that no option has.
  */
 export function createBus(options: BusOptions): Bus {
   return new Bus(options)
@@ -81,16 +82,14 @@ export class Bus implements AsyncDisposable {
   #stopping: Promise<void> | undefined
 
   constructor(options: BusOptions) {
-    checkTransport('transport', options.transport)
-    if (options.light !== undefined) checkTransport('light', options.light)
-    checkLogger(options.logger)
+    checkBusOptions(options)
     this.#options = options
     this.service = { name: checkedName('service.name', options.service.name), version: options.service.version ?? '0.0.0' }
     this.#clock = options.clock ?? systemClock
     this.#random = options.random ?? systemRandom
     this.instance = this.#random.id(this.#clock.nowMs())
     this.#logger = (options.logger ?? silentLogger).child({ service: this.service.name })
-    this.#defaults = checkedDefaults(options.defaults ?? {})
+    this.#defaults = options.defaults ?? {}
     this.#envelopes = new Envelopes(this.#clock, this.#random, this.service.name)
     this.#deadlines = new DeadlineSweep(this.#clock)
     this.#calls = new Calls({ clock: this.#clock, counters: this.#counters, bodyBytesMax: this.#bodyBytesMax, emit: this.#emit })
@@ -143,14 +142,16 @@ export class Bus implements AsyncDisposable {
    *
    * Several calls with one group share its subscription if their options are the same.
    *
-   * @throws `bus.not_running` after `start`, `bus.subscription_conflict`, `core.option_invalid`,
+   * @throws `bus.not_running` after `start`, `bus.subscription_conflict`, `core.option_invalid`, `core.option_unknown`,
    *   `contract.definition_conflict`.
    */
   on<const C extends EventContract>(contracts: C | readonly C[], options: BatchGroupOptions, handler: EventBatchHandler<C>): this
-  on<const C extends EventContract>(contracts: C | readonly C[], options: GroupOptions, handler: EventHandler<C>): this
   on<const C extends EventContract>(contracts: C | readonly C[], options: BroadcastOptions, handler: EventHandler<C>): this
+  // The last one, because the compiler explains what is wrong by the last one: a missing group, as a rule.
+  on<const C extends EventContract>(contracts: C | readonly C[], options: GroupOptions, handler: EventHandler<C>): this
   on(contracts: EventContract | readonly EventContract[], options: GroupOptions | BatchGroupOptions | BroadcastOptions, handler: TypedHandle): this {
     this.#mustBeIdle('on')
+    checkOnOptions(options)
     const known = listOf(contracts).map((contract) => this.#registry.add(contract))
     if ('broadcast' in options) {
       checkEvents('broadcast', known)
@@ -169,6 +170,7 @@ export class Bus implements AsyncDisposable {
   handle(contract: AnyCommand, ...rest: readonly [TypedHandle] | readonly [HandleOptions, TypedHandle]): this {
     this.#mustBeIdle('handle')
     const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest
+    checkHandleOptions(options)
     this.#intake.add(commandPlan(this.#request([this.#registry.add(contract)]), options, erased(handler)))
     return this
   }
@@ -183,8 +185,9 @@ export class Bus implements AsyncDisposable {
   answer(contract: AnyQuery, ...rest: readonly [TypedHandle] | readonly [AnswerOptions, TypedHandle]): this {
     this.#mustBeIdle('answer')
     const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest
+    checkAnswerOptions(options)
     const known = this.#registry.add(contract)
-    if (known.kind !== 'query') throw new TrunklineError('bus.subscription_conflict', { subscription: known.type, problem: `it is a ${known.kind}; answer() takes a query` })
+    if (known.kind !== 'query') throw new TrunklineError('bus.subscription_conflict', { subscription: known.type, problem: `it is ${aKind(known.kind)}; answer() takes a query` })
     this.#intake.addLight('request', [known], options, erased(handler))
     return this
   }
@@ -196,7 +199,8 @@ export class Bus implements AsyncDisposable {
   /**
    * Connects, checks that the transport can do what was asked for, and starts delivering.
    *
-   * @throws `bus.unsupported` naming adapter and capability, `bus.connection_lost`, `core.peer_missing`.
+   * @throws `bus.unsupported` naming adapter and capability, `bus.connection_lost`, `core.peer_missing`,
+   *   `contract.definition_invalid` for a known contract whose schema is asynchronous.
    *   After a failed start everything is closed again and the bus is stopped.
    */
   start(): Promise<void> {
@@ -211,6 +215,7 @@ export class Bus implements AsyncDisposable {
     this.#enter('starting')
     try {
       this.#intake.checkCapabilities()
+      for (const contract of this.#registry.all()) contract.probe()
       await this.#open()
       for (const extension of this.#options.extensions ?? []) {
         // Before it starts: one that fails half-way has something to stop, too.
@@ -327,9 +332,14 @@ export class Bus implements AsyncDisposable {
     return this.#counters.snapshot()
   }
 
-  /** Lets a subscription go on that was halted by an error of disposition `stop`. */
+  /**
+   * Lets a subscription go on that was halted by an error of disposition `stop`; one that runs is left alone.
+   *
+   * @param group with or without the service's name before it; the type for commands.
+   * @throws `core.option_invalid` for a group that this bus does not have.
+   */
   async resume(group: string): Promise<void> {
-    await this.#intake.resume([group, `${this.service.name}.${group}`])
+    await this.#intake.resume(group, this.service.name)
     this.#healthChanged()
   }
 
@@ -452,26 +462,4 @@ function healthOf(extension: BusExtension): BusHealth | undefined {
   } catch (error) {
     return { state: 'down', reasons: [`its health check threw: ${errorText(error).slice(0, 200)}`] }
   }
-}
-
-/** A caller without types may have given a store instead of its transport, or a factory that was not called. */
-function checkTransport(option: string, transport: Transport): void {
-  const given: Partial<Transport> | undefined = transport
-  if (typeof given?.open === 'function' && typeof given.capabilities === 'object') return
-  throw new TrunklineError('core.option_invalid', { option, expected: 'a transport, such as memory(), nats({ … }) or sqlite({ … }).transport', actual: typeof transport })
-}
-
-function checkLogger(logger: Logger | undefined): void {
-  if (logger === undefined || typeof logger.child === 'function') return
-  throw new TrunklineError('core.option_invalid', { option: 'logger', expected: 'a pino logger, or an object with its methods trace, debug, info, warn, error and child', actual: typeof logger })
-}
-
-function checkedDefaults(defaults: BusDefaults): BusDefaults {
-  const limits: readonly (readonly [keyof BusDefaults, number])[] = [
-    ['handlerTimeoutMs', 86_400_000], ['publishTimeoutMs', 86_400_000], ['askTimeoutMs', 86_400_000], ['drainTimeoutMs', 3_600_000],
-  ]
-  for (const [name, max] of limits) if (defaults[name] !== undefined) inRange(`defaults.${name}`, defaults[name], 1, max)
-  if (defaults.inFlightMax !== undefined) wholeInRange('defaults.inFlightMax', defaults.inFlightMax, 1, IN_FLIGHT_LIMIT)
-  if (defaults.bodyBytesMax !== undefined) wholeInRange('defaults.bodyBytesMax', defaults.bodyBytesMax, 2, 16_777_216)
-  return defaults
 }

@@ -1,6 +1,20 @@
 import { TrunklineError } from '../core/errors.ts'
 import { DEAD_LETTER_PAGE_MAX } from '../core/limits.ts'
+import { type OptionNames, optionNames, refuseUnknown } from '../core/option-names.ts'
 import type { DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetterPlane, Transport } from './port.ts'
+import { wholeInRange } from './retry-policy.ts'
+
+/** Which page of a listing. */
+export interface DeadLetterPageOptions {
+  /** Dead letters on the page, 1 to 500. Default 100. */
+  readonly limit?: number
+  /** `next` of the page before. */
+  readonly after?: string
+}
+
+const FILTER: OptionNames = optionNames<DeadLetterFilter>({ group: true, type: true, reason: true })
+const PAGE: OptionNames = optionNames<DeadLetterPageOptions>({ limit: true, after: true })
+const PAGE_DEFAULT = 100
 
 /** Dead letters of everything that the bus' transport carries, of all services. */
 export class DeadLetters {
@@ -14,17 +28,18 @@ export class DeadLetters {
   /**
    * One page, oldest first. Listing changes nothing.
    *
-   * @param options.limit 1 to 500; default 100.
-   * @param options.after `next` of the page before.
+   * @throws `core.option_unknown` for a part that no filter has, `core.option_invalid` for a limit out of range.
    */
-  list(filter: DeadLetterFilter = {}, options: { readonly limit?: number; readonly after?: string } = {}): Promise<DeadLetterPage> {
+  async list(filter: DeadLetterFilter = {}, options: DeadLetterPageOptions = {}): Promise<DeadLetterPage> {
     checkFilter(filter)
-    const limit = Math.min(DEAD_LETTER_PAGE_MAX, Math.max(1, Math.trunc(options.limit ?? 100)))
-    return this.#plane().list(filter, { limit, after: options.after })
+    refuseUnknown('the page of deadLetters.list', options, PAGE)
+    const limit = wholeInRange('limit of deadLetters.list', options.limit ?? PAGE_DEFAULT, 1, DEAD_LETTER_PAGE_MAX)
+    return await this.#plane().list(filter, { limit, after: options.after })
   }
 
   /** Everything that fits the filter, oldest first, page by page. */
   async *all(filter: DeadLetterFilter = {}): AsyncGenerator<DeadLetter> {
+    checkFilter(filter)
     let after: string | undefined
     do {
       const page: DeadLetterPage = await this.#plane().list(filter, { limit: DEAD_LETTER_PAGE_MAX, after })
@@ -54,8 +69,9 @@ export class DeadLetters {
   }
 
   /** Delivers everything that fits the filter again, oldest first. @returns how many. */
-  redriveAll(filter: DeadLetterFilter): Promise<number> {
-    return this.#each(filter, (id) => this.#plane().redrive(id))
+  async redriveAll(filter: DeadLetterFilter): Promise<number> {
+    checkFilter(filter)
+    return await this.#each(filter, (id) => this.#plane().redrive(id))
   }
 
   /**
@@ -81,7 +97,6 @@ export class DeadLetters {
 
   /** Lists first and acts then, so that what fails again while this runs is not taken twice. */
   async #each(filter: DeadLetterFilter, act: (id: string) => Promise<boolean>): Promise<number> {
-    checkFilter(filter)
     const ids: string[] = []
     for await (const { id } of this.all(filter)) ids.push(id)
     let count = 0
@@ -90,11 +105,11 @@ export class DeadLetters {
   }
 }
 
-/** A misspelt part would widen the filter in silence. */
+/** A misspelt part, or one that an unset variable left undefined, would widen the filter in silence. */
 function checkFilter(filter: DeadLetterFilter): void {
+  refuseUnknown('the filter of dead letters', filter, FILTER)
   for (const [name, value] of Object.entries(filter)) {
-    if (name !== 'group' && name !== 'type' && name !== 'reason') throw badFilter('the parts group, type and reason', name)
-    if (typeof value !== 'string') throw badFilter(`a string as ${name}`, typeof value)
+    if (typeof value !== 'string') throw badFilter(`a text as ${name}`, `of the type ${typeof value}`)
   }
 }
 

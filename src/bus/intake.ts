@@ -140,8 +140,14 @@ export class Intake {
     return [...this.#halted].map(([runner, code]) => [runner.options.group, code])
   }
 
-  /** Lets the subscriptions go on that have one of the names and are halted. */
-  async resume(names: readonly string[]): Promise<void> {
+  /** See `Bus.resume`. */
+  async resume(group: string, service: string): Promise<void> {
+    const names = [group, `${service}.${group}`]
+    const groups = [...this.#plans.values()].map((plan) => plan.group)
+    if (!groups.some((known) => names.includes(known))) {
+      const expected = groups.length === 0 ? 'a group of this bus, which has none' : `one of ${groups.join(', ')}`
+      throw new TrunklineError('core.option_invalid', { option: 'group of bus.resume', expected, actual: String(JSON.stringify(group)).slice(0, 200) })
+    }
     const named = this.#running.filter(({ plan }) => names.includes(plan.group))
     for (const { runner, subscription } of named) if (this.#halted.delete(runner)) await subscription.resume()
   }

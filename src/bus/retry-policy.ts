@@ -62,7 +62,7 @@ export function inRange(option: string, value: unknown, min: number, max: number
 
 /** As `inRange`, for whole numbers. */
 export function wholeInRange(option: string, value: unknown, min: number, max: number): number {
-  if (Number.isSafeInteger(value)) return inRange(option, value, min, max)
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= min && value <= max) return value
   throw outOfRange(option, `a whole number from ${min} to ${max}`, value)
 }
 

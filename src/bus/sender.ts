@@ -1,4 +1,5 @@
 import type { Contract, ContractTypes, DefinedContract } from '../contract/contract.ts'
+import { aKind } from '../contract/names.ts'
 import type { Clock } from '../core/clock.ts'
 import { TrunklineError } from '../core/errors.ts'
 import { ASK_TIMEOUT_MS, BODY_BYTES_MAX, PUBLISH_TIMEOUT_MS } from '../core/limits.ts'
@@ -6,6 +7,7 @@ import type { Logger } from '../core/logger.ts'
 import { answerMessage } from './answers.ts'
 import type { BusCounters } from './bus-events.ts'
 import type { Calls } from './calls.ts'
+import { checkAskOptions, checkPublishOptions } from './checked-options.ts'
 import type { DeadlineSweep } from './deadline-sweep.ts'
 import type { AnswerOutcome } from './delivery-runner.ts'
 import type { Envelopes } from './envelopes.ts'
@@ -55,9 +57,10 @@ export class Sender {
   broadcast(contract: Contract, data: unknown, options: PublishOptions | undefined): Promise<void> {
     try {
       this.#parts.mustRun('broadcast')
+      checkPublishOptions('bus.broadcast', options)
       this.light('canBroadcast', contract.type)
       const known = this.#parts.registry.add(contract)
-      if (known.kind !== 'event') throw wrongKind(known, 'event')
+      if (known.kind !== 'event') throw wrongKind(known, 'an event')
       const message = this.#parts.envelopes.make(known, known.encode(data, this.#bodyBytesMax), options, { deadlineAtMs: options?.deadlineAtMs, isLight: true })
       return this.#publishStep({ contract, plane: 'light', message })
     } catch (error) {
@@ -69,9 +72,10 @@ export class Sender {
   ask(contract: Contract, data: unknown, options: AskOptions): Promise<unknown> {
     try {
       this.#parts.mustRun('ask')
+      checkAskOptions(options)
       const light = this.light('canRequest', contract.type)
       const known = this.#parts.registry.add(contract)
-      if (known.kind === 'event') throw wrongKind(known, 'query or command')
+      if (known.kind === 'event') throw wrongKind(known, 'a query or command')
       const encoded = known.encode(data, this.#bodyBytesMax)
       const nowMs = this.#parts.clock.nowMs()
       const wantedMs = inRange('timeoutMs', options.timeoutMs ?? this.#parts.defaults.askTimeoutMs ?? ASK_TIMEOUT_MS, 1, 86_400_000)
@@ -96,8 +100,9 @@ export class Sender {
   store(kind: 'event' | 'command', contract: Contract, data: unknown, options: PublishOptions | undefined): Promise<void> {
     try {
       this.#parts.mustRun(kind === 'event' ? 'publish' : 'send')
+      checkPublishOptions(kind === 'event' ? 'bus.publish' : 'bus.send', options)
       const known = this.#parts.registry.add(contract)
-      if (known.kind !== kind) throw wrongKind(known, kind)
+      if (known.kind !== kind) throw wrongKind(known, aKind(kind))
       const encoded = known.encode(data, this.#bodyBytesMax)
       // Only asks hand a deadline on: what was published or sent is to be handled also when the asker has gone.
       const message = this.#parts.envelopes.make(known, encoded, options, options?.deadlineAtMs === undefined ? undefined : { deadlineAtMs: options.deadlineAtMs })
@@ -168,5 +173,5 @@ export class Sender {
 }
 
 function wrongKind(contract: Contract, wanted: string): TrunklineError {
-  return new TrunklineError('contract.definition_invalid', { type: contract.type, problem: `it is a ${contract.kind}, not a ${wanted}` })
+  return new TrunklineError('contract.definition_invalid', { type: contract.type, problem: `it is ${aKind(contract.kind)}, and ${wanted} is needed here` })
 }

@@ -1,5 +1,5 @@
 import type { Contract, ContractTypes, DefinedContract } from '../contract/contract.ts'
-import { checkedName } from '../contract/names.ts'
+import { aKind, checkedName } from '../contract/names.ts'
 import type { Message } from '../core/envelope.ts'
 import { TrunklineError } from '../core/errors.ts'
 import { BATCH_MAX, BATCH_WAIT_MS, HANDLER_TIMEOUT_MS, IN_FLIGHT_LIMIT, IN_FLIGHT_MAX } from '../core/limits.ts'
@@ -131,13 +131,15 @@ export function eventPlan(request: PlanRequest, options: GroupOptions & { readon
 
 /** @throws `bus.subscription_conflict` for a command or query, which a caller without types can give. */
 export function checkEvents(subscription: string, contracts: readonly Contract[]): void {
-  for (const contract of contracts) if (contract.kind !== 'event') throw conflict(subscription, `${contract.type} is a ${contract.kind}; on() takes events`)
+  for (const contract of contracts) if (contract.kind !== 'event') throw conflict(subscription, `${contract.type} is ${aKind(contract.kind)}; on() takes events`)
 }
 
 /** Plan of `bus.handle`. */
 export function commandPlan(request: PlanRequest, options: HandleOptions, handle: AnyHandle): SubscriptionPlan {
   const [contract] = request.contracts
-  if (contract === undefined || contract.kind !== 'command') throw conflict(contract?.type ?? '', 'handle() takes one command')
+  if (contract === undefined || contract.kind !== 'command') {
+    throw conflict(contract?.type ?? '', contract === undefined ? 'handle() takes a command' : `it is ${aKind(contract.kind)}; handle() takes a command`)
+  }
   const plan = new SubscriptionPlan({
     kind: 'command', group: contract.type, order: options.order ?? contract.order, from: 'beginning', ...common(request, options), batch: undefined,
   })

@@ -1,11 +1,12 @@
 import type { RetryOptions } from '../core/backoff.ts'
-import { TrunklineError, errorText, isTrunklineError } from '../core/errors.ts'
+import { TrunklineError, errorText } from '../core/errors.ts'
 import { decodeBody, encodeBody } from './body.ts'
 import { fingerprintOf, jsonSchemaOf, schemaShape } from './fingerprint.ts'
 import { isTypeName, keyProblem } from './names.ts'
-import type { InputOf, OutputOf, Schema } from './schema.ts'
-import { type UpcastChain, type Upcaster, checkedUpcasts, upcasted } from './upcast.ts'
-import { type Validator, validated, validatorOf } from './validate.ts'
+import type { Schema } from './schema.ts'
+import { keepsShape } from './shape.ts'
+import { type Upcaster, checkedUpcasts, upcasted } from './upcast.ts'
+import { type Validator, probe, validated, validatorOf } from './validate.ts'
 
 /** An event happened, for any number of groups; a command is to be done, by one group; a query is asked. */
 export type ContractKind = 'event' | 'command' | 'query'
@@ -99,122 +100,8 @@ export type ReplyInput<C extends Contract> = NonNullable<C['~types']>['replyInpu
 /** What an asker gets. */
 export type ReplyOutput<C extends Contract> = NonNullable<C['~types']>['replyOutput']
 
-interface CommonOptions<S extends Schema, V extends number, U> {
-  /** For people: shown in the catalogue and in generated documents. */
-  readonly description?: string
-  /** Version of the schema, from 1. Default 1. */
-  readonly version?: V
-  /** zod 4, or any Standard Schema with a synchronous check. */
-  readonly schema: S
-  /** The unit of ordering, such as an order id: 1 to 255 bytes without control characters. */
-  readonly key?: (data: OutputOf<S>) => string
-  /** One function per older version, each giving the next version's shape. */
-  readonly upcast?: U
-  /** Default of subscriptions: keep the order of each key. Needs `key`. Default `none`. */
-  readonly order?: 'key' | 'none'
-  /** Defaults of subscriptions. */
-  readonly retry?: RetryOptions
-}
-
-/** What `event` takes. */
-export interface EventOptions<S extends Schema, V extends number, U> extends CommonOptions<S, V, U> {
-  /** Whether the event may leave the stream it was appended to. Default `private`. */
-  readonly visibility?: 'public' | 'private'
-}
-
-/** What `command` takes. */
-export interface CommandOptions<S extends Schema, V extends number, U, R extends Schema, E extends Record<string, Schema>>
-  extends CommonOptions<S, V, U> {
-  /** Schema of the answer, for commands that are asked and not only sent. */
-  readonly response?: R
-  /** Declared errors by name, each with the schema of its data. */
-  readonly errors?: E
-}
-
-/** What `query` takes. */
-export interface QueryOptions<S extends Schema, V extends number, U, R extends Schema, E extends Record<string, Schema>> {
-  readonly description?: string
-  readonly version?: V
-  readonly request: S
-  readonly response: R
-  /** Declared errors by name, each with the schema of its data. */
-  readonly errors?: E
-  /** One function per older version of the request. */
-  readonly upcast?: U
-}
-
-type ErrorData<E extends Record<string, Schema>> = { readonly [N in keyof E]: OutputOf<E[N]> }
-type NoErrors = Record<never, Schema>
-type NothingSchema = Schema<undefined, undefined>
-
-/** The types of an event with this schema; exported so that a user's declarations can name it. */
-export interface EventTypes<S extends Schema> extends ContractTypes {
-  readonly input: InputOf<S>
-  readonly output: OutputOf<S>
-  readonly replyInput: undefined
-  readonly replyOutput: undefined
-  readonly errors: object
-}
-
-/** The types of a command or query with these schemas; exported so that a user's declarations can name it. */
-export interface CallTypes<S extends Schema, R extends Schema, E extends Record<string, Schema>> extends ContractTypes {
-  readonly input: InputOf<S>
-  readonly output: OutputOf<S>
-  readonly replyInput: InputOf<R>
-  readonly replyOutput: OutputOf<R>
-  readonly errors: ErrorData<E>
-}
-
-/**
- * Defines an event: something that happened, for any number of groups.
- *
- * @param type `context.kebab-name`, in the past tense: `sales.order-placed`.
- * @throws `contract.definition_invalid` for a name outside the grammar, a version below 1, a gap or
- *   a surplus in the upcaster chain, or order without a key.
- */
-export function event<const T extends string, S extends Schema, const V extends number = 1, U = undefined>(
-  type: T,
-  options: EventOptions<S, V, U> & UpcastChain<V, InputOf<S>, U>,
-): EventContract<T, EventTypes<S>> {
-  return new DefinedEvent<T, EventTypes<S>>({ ...options, type, visibility: options.visibility ?? 'private' })
-}
-
-/**
- * Defines a command: something to be done by exactly one group. Without `response` it is only sent.
- *
- * @param type `context.kebab-name`, in the imperative: `inventory.reserve-stock`.
- * @throws `contract.definition_invalid` as `event` does.
- */
-export function command<
-  const T extends string,
-  S extends Schema,
-  const V extends number = 1,
-  U = undefined,
-  R extends Schema = NothingSchema,
-  E extends Record<string, Schema> = NoErrors,
->(type: T, options: CommandOptions<S, V, U, R, E> & UpcastChain<V, InputOf<S>, U>): CommandContract<T, CallTypes<S, R, E>> {
-  return new DefinedCommand<T, CallTypes<S, R, E>>({ ...options, type })
-}
-
-/**
- * Defines a query: a question that one running instance answers.
- *
- * @param type `context.kebab-name`, in the imperative: `pricing.quote-price`.
- * @throws `contract.definition_invalid` as `event` does.
- */
-export function query<
-  const T extends string,
-  S extends Schema,
-  R extends Schema,
-  const V extends number = 1,
-  U = undefined,
-  E extends Record<string, Schema> = NoErrors,
->(type: T, options: QueryOptions<S, V, U, R, E> & UpcastChain<V, InputOf<S>, U>): QueryContract<T, CallTypes<S, R, E>> {
-  const { request, ...rest } = options
-  return new DefinedQuery<T, CallTypes<S, R, E>>({ ...rest, schema: request, type })
-}
-
-interface Definition {
+/** What a contract is made from, its types erased. */
+export interface Definition {
   readonly type: string
   readonly description?: string | undefined
   readonly version?: number | undefined
@@ -279,6 +166,17 @@ export abstract class DefinedContract<T extends string, X extends ContractTypes>
     this.#validateReply = this.#response === undefined ? undefined : validatorOf(type, this.#response)
     this.hasReply = this.#response !== undefined
     this.#errors = new Map(Object.entries(definition.errors ?? {}).map(([name, schema]) => [name, checkedSchema(type, `errors.${name}`, schema)]))
+  }
+
+  /**
+   * Looks whether its schemas can be used. Not when it is defined: a recursive schema may refer to what comes later in its module.
+   *
+   * @throws `contract.definition_invalid` for a schema that is asynchronous whatever it is given.
+   */
+  probe(): void {
+    probe(this.#validate)
+    if (this.#validateReply !== undefined) probe(this.#validateReply)
+    for (const schema of this.#errors.values()) probe(validatorOf(this.type, schema))
   }
 
   get errorNames(): readonly string[] {
@@ -372,34 +270,6 @@ export abstract class DefinedContract<T extends string, X extends ContractTypes>
   }
 }
 
-class DefinedEvent<T extends string, X extends ContractTypes> extends DefinedContract<T, X> implements EventContract<T, X> {
-  readonly kind = 'event'
-}
-
-class DefinedCommand<T extends string, X extends ContractTypes> extends DefinedContract<T, X> implements CommandContract<T, X> {
-  readonly kind = 'command'
-
-  errorIn(thrown: unknown): DeclaredErrorOf<T, X> | undefined {
-    return declaredIn(this, thrown)
-  }
-}
-
-class DefinedQuery<T extends string, X extends ContractTypes> extends DefinedContract<T, X> implements QueryContract<T, X> {
-  readonly kind = 'query'
-
-  errorIn(thrown: unknown): DeclaredErrorOf<T, X> | undefined {
-    return declaredIn(this, thrown)
-  }
-}
-
-function declaredIn<T extends string, X extends ContractTypes>(contract: DefinedContract<T, X>, thrown: unknown): DeclaredErrorOf<T, X> | undefined {
-  if (!isTrunklineError(thrown, 'contract.declared_error')) return undefined
-  const { details } = thrown
-  if (details.type !== contract.type || !contract.declaresError(details.name)) return undefined
-  // `error` and the asker's decoding both validated the data with the schema declared under this name.
-  return details as unknown as DeclaredErrorOf<T, X>
-}
-
 /**
  * The working side of a contract.
  *
@@ -419,38 +289,4 @@ function checkedSchema(type: string, option: string, schema: Schema): Schema {
   const props: unknown = (schema as { readonly '~standard'?: unknown } | undefined)?.['~standard']
   if (typeof props !== 'object' || props === null) throw invalid(type, `${option} is not a Standard Schema (zod 4, valibot, arktype, …)`)
   return schema
-}
-
-const shapes = new WeakMap<Schema, boolean>()
-
-/** True where what a schema gives back can be given to it again: the same JSON types in and out. */
-function keepsShape(schema: Schema): boolean {
-  let keeps = shapes.get(schema)
-  if (keeps === undefined) {
-    keeps = comparesShapes(schema)
-    shapes.set(schema, keeps)
-  }
-  return keeps
-}
-
-function comparesShapes(schema: Schema): boolean {
-  const { jsonSchema } = schema['~standard']
-  if (jsonSchema === undefined) return false
-  try {
-    const bare = (shape: Record<string, unknown>): string => fingerprintOf(withoutPresence(shape))
-    return bare(jsonSchema.input({ target: 'draft-2020-12' })) === bare(jsonSchema.output({ target: 'draft-2020-12' }))
-  } catch {
-    return false
-  }
-}
-
-/** Drops what differs between input and output only by defaults and unknown fields. */
-function withoutPresence(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(withoutPresence)
-  if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(
-    Object.entries(value)
-      .filter(([name, item]) => !(name === 'required' && Array.isArray(item)) && !(name === 'additionalProperties' && typeof item !== 'object'))
-      .map(([name, item]) => [name, withoutPresence(item)]),
-  )
 }

@@ -37,6 +37,11 @@ export function checkedName(option: string, name: string): string {
   return name
 }
 
+/** A kind of contract with its article, for people. */
+export function aKind(kind: 'event' | 'command' | 'query'): string {
+  return kind === 'event' ? 'an event' : `a ${kind}`
+}
+
 /** The two halves of a type name. */
 export function splitType(type: string): { readonly context: string; readonly name: string } {
   const dot = type.indexOf('.')

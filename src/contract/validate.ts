@@ -1,8 +1,9 @@
-import { type Issue, TrunklineError } from '../core/errors.ts'
-import { escapeControls } from '../core/errors.ts'
+import { type Issue, TrunklineError, escapeControls, isTrunklineError } from '../core/errors.ts'
 import type { Schema, SchemaIssue, SchemaResult } from './schema.ts'
 
 const ISSUES_MAX = 20
+
+const ASYNCHRONOUS = 'a schema of it is asynchronous (it answered with a promise). Schemas are synchronous; check in the handler what has to be waited for'
 
 /** A schema made ready for the hot path. */
 export type Validator = (value: unknown) => SchemaResult<unknown>
@@ -19,9 +20,23 @@ export function validatorOf(type: string, schema: Schema): Validator {
     const result = validate(value)
     if (result instanceof Promise) {
       result.catch(() => {})
-      throw new TrunklineError('contract.definition_invalid', { type, problem: 'the schema is asynchronous; only synchronous checks are supported' })
+      throw new TrunklineError('contract.definition_invalid', { type, problem: ASYNCHRONOUS })
     }
     return result
+  }
+}
+
+/**
+ * Calls the validator once, with nothing, to find a schema that is asynchronous whatever it is given. One that waits
+ * only for some values, such as an asynchronous refinement of a field, shows itself at its first use.
+ *
+ * @throws `contract.definition_invalid`.
+ */
+export function probe(validator: Validator): void {
+  try {
+    validator(undefined)
+  } catch (error) {
+    if (isTrunklineError(error, 'contract.definition_invalid')) throw error
   }
 }
 

@@ -1,5 +1,6 @@
-import type { Random } from './random.ts'
 import { BACKOFF_DELAY_MIN_MS } from './limits.ts'
+import { type OptionNames, optionNames } from './option-names.ts'
+import type { Random } from './random.ts'
 
 /** How the wait between attempts grows. */
 export interface Backoff {
@@ -24,6 +25,9 @@ export interface RetryOptions {
   /** Upper bound of every delay, in milliseconds. Default 300,000; at most 86,400,000. */
   readonly maxMs?: number
 }
+
+/** The names of `RetryOptions`. */
+export const retryNames: OptionNames = optionNames<RetryOptions>({ attemptsMax: true, immediateMax: true, initialMs: true, factor: true, maxMs: true })
 
 /**
  * The wait before try number `retry` (1-based): "full jitter", a uniform draw between the minimum

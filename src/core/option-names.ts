@@ -12,11 +12,12 @@ export function optionNames<T extends object>(names: Readonly<Record<keyof T, tr
  * Refuses names that mean nothing, which a caller without types, or one whose options come out of a file, can give: a
  * misspelt limit must not be ignored in silence. A name whose value is undefined does no harm and passes.
  *
- * @param place for people, such as `bus.on options`.
+ * @param place for people, such as `bus.on`.
+ * @param shape what is expected where it is no object.
  * @throws `core.option_unknown` naming the nearest known name first, `core.option_invalid` for what is no object.
  */
-export function refuseUnknown(place: string, options: object, known: OptionNames): void {
-  if (typeof options !== 'object' || options === null) throw notOptions(place, options)
+export function refuseUnknown(place: string, options: object, known: OptionNames, shape: string = 'an object of options'): void {
+  if (typeof options !== 'object' || options === null) throw notOptions(place, options, shape)
   for (const name in options) {
     if (!known.has(name) && Reflect.get(options, name) !== undefined) throw unknownOption(place, name, known)
   }
@@ -24,10 +25,10 @@ export function refuseUnknown(place: string, options: object, known: OptionNames
 
 const NAME_SAID_MAX = 60
 
-function notOptions(place: string, given: unknown): TrunklineError {
+function notOptions(place: string, given: unknown, expected: string): TrunklineError {
   // Never the value itself: a text given instead of options may be a URL with a password.
   const actual = given === null ? 'null' : `of the type ${typeof given}`
-  return new TrunklineError('core.option_invalid', { option: place, expected: 'an object', actual })
+  return new TrunklineError('core.option_invalid', { option: `given to ${place}`, expected, actual })
 }
 
 function unknownOption(place: string, given: string, known: OptionNames): TrunklineError {
@@ -56,10 +57,10 @@ function isPart(left: string, right: string): boolean {
 /** Levenshtein's distance. Names are short, so a row of numbers is enough. */
 function edits(left: string, right: string): number {
   let row = Array.from({ length: right.length + 1 }, (_cell, index) => index)
-  for (const [at, char] of [...left].entries()) {
+  for (let at = 0; at < left.length; at++) {
     const next = [at + 1]
     for (let index = 0; index < right.length; index++) {
-      const change = (row[index] ?? 0) + (right[index] === char ? 0 : 1)
+      const change = (row[index] ?? 0) + (right[index] === left[at] ? 0 : 1)
       next.push(Math.min(change, (row[index + 1] ?? 0) + 1, (next[index] ?? 0) + 1))
     }
     row = next

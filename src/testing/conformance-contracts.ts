@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { type CommandContract, type ContractTypes, type EventContract, type QueryContract, command, event, query } from '../contract/contract.ts'
+import type { CommandContract, ContractTypes, EventContract, QueryContract } from '../contract/contract.ts'
+import { command, event, query } from '../contract/define.ts'
 
 /** The types of a contract between one input, one output and their declared errors. */
 interface Types<D, R = undefined, E extends Record<string, unknown> = Record<never, unknown>> extends ContractTypes {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import {
-  type Bus, type BusExtension, type BusHealth, type Logger, type TransportCapabilities, command, createBus, event, isTrunklineError, query, silentLogger,
+  type Bus, type BusExtension, type BusHealth, type Logger, type Schema, type TransportCapabilities, command, createBus, event, isTrunklineError, query, silentLogger,
 } from '../../src/index.ts'
 import { memory } from '../../src/adapters/memory/index.ts'
 import { BusRig, Gate, Placed, Quote as Price, Reserve as StockReserve, rejection } from './bus-rig.ts'
@@ -354,6 +354,24 @@ test('refuses what is no transport, no logger and no handler before anything run
   expect(refused(() => createBus({ service, transport: memory(), logger: console as never }))).toBe('logger')
   await using bus = createBus({ service, transport: memory() })
   expect(refused(() => bus.on(OrderPlaced, { group: 'ledger' }, undefined as never))).toBe('handler')
+})
+
+test('refuses an asynchronous schema at start where it always is one, else at its first use, naming the contract', async () => {
+  const always = { '~standard': { version: 1, vendor: 'own', validate: (value: unknown) => Promise.resolve({ value }) } } satisfies Schema
+  const problem = expect.stringContaining('asynchronous')
+  for (const contract of [event('sales.waited', { schema: always }), query('sales.waited', { request: z.string(), response: always })]) {
+    await using bus = createBus({ service: { name: 'shop' }, transport: memory(), contracts: [contract] })
+    await expect(bus.start()).rejects.toMatchObject({ code: 'contract.definition_invalid', details: { type: 'sales.waited', problem } })
+    expect(bus.state).toBe('stopped')
+  }
+  const Checked = event('sales.checked', { schema: z.object({ id: z.string().refine(async (id) => await Promise.resolve(id !== '')) }) })
+  // A reference to what the module defines later would throw when it is defined; when the bus starts, it is there.
+  const Tree = event('sales.tree', { schema: z.object({ child: z.lazy(() => later).optional() }) })
+  const later = z.string()
+  await using bus = createBus({ service: { name: 'shop' }, transport: memory(), contracts: [Checked, Tree] })
+  await bus.start()
+  await bus.publish(Tree, { child: 'a' })
+  await expect(bus.publish(Checked, { id: 'a' })).rejects.toMatchObject({ code: 'contract.definition_invalid', details: { type: 'sales.checked', problem } })
 })
 
 test('starts once: after a stop it says that a new bus is needed', async () => {

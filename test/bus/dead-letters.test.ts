@@ -79,11 +79,26 @@ describe('dead letters', () => {
     const { bus } = await broken(rig, 2)
     const { deadLetters } = bus
     // Misspelt, undefined and empty: what callers without types, or with an unset variable, give.
-    for (const work of [deadLetters.purge({ grop: 'shop.a' } as never), deadLetters.purge({ group: undefined } as never), deadLetters.purge({})]) {
-      expect(await rejection(work)).toMatchObject({ code: 'core.option_invalid', details: { option: 'filter' } })
+    for (const filter of [{ group: undefined } as never, {}]) {
+      expect(await rejection(deadLetters.purge(filter))).toMatchObject({ code: 'core.option_invalid', details: { option: 'filter' } })
     }
-    expect(await rejection(deadLetters.redriveAll({ types: 'x' } as never))).toMatchObject({ code: 'core.option_invalid' })
+    const misspelt = { grop: 'shop.a' } as never
+    for (const act of [() => deadLetters.purge(misspelt), () => deadLetters.redriveAll(misspelt), () => deadLetters.list(misspelt), () => deadLetters.all(misspelt).next()]) {
+      expect(await rejection(act())).toMatchObject({ code: 'core.option_unknown', details: { option: 'grop', nearest: 'group' } })
+    }
+    expect(await rejection(deadLetters.redriveAll({ type: undefined } as never))).toMatchObject({ code: 'core.option_invalid', details: { option: 'filter' } })
     expect((await deadLetters.list()).items).toHaveLength(4)
+  })
+
+  test('come in pages of 1 to 500, and a page that cannot be is refused', async () => {
+    await using rig = new BusRig()
+    const { bus } = await broken(rig, 2)
+    const { deadLetters } = bus
+    // The limit belongs into the second object.
+    expect(await rejection(deadLetters.list({ limit: 5 } as never))).toMatchObject({ code: 'core.option_unknown', details: { option: 'limit' } })
+    expect(await rejection(deadLetters.list({}, { limits: 5 } as never))).toMatchObject({ code: 'core.option_unknown', details: { option: 'limits', nearest: 'limit' } })
+    for (const limit of [5_000, 0, 1.5]) expect(await rejection(deadLetters.list({}, { limit }))).toMatchObject({ code: 'core.option_invalid', details: { expected: 'a whole number from 1 to 500' } })
+    expect((await deadLetters.list({}, { limit: 500 })).items).toHaveLength(4)
   })
 
   test('that fail again are dead letters again, once each', async () => {
@@ -128,8 +143,8 @@ describe('dead letters', () => {
   test('are refused where the bus does not run or the transport has none', async () => {
     await using rig = new BusRig()
     const bus = rig.bus({ transport: new FakeTransport({ canManageDeadLetters: false }) })
-    expect(() => bus.deadLetters.list()).toThrow(expect.objectContaining({ code: 'bus.not_running' }))
+    expect(await rejection(bus.deadLetters.list())).toMatchObject({ code: 'bus.not_running' })
     await bus.start()
-    expect(() => bus.deadLetters.list()).toThrow(expect.objectContaining({ code: 'bus.unsupported', details: expect.objectContaining({ adapter: 'fake', capability: 'canManageDeadLetters' }) }))
+    expect(await rejection(bus.deadLetters.list())).toMatchObject({ code: 'bus.unsupported', details: { adapter: 'fake', capability: 'canManageDeadLetters' } })
   })
 })

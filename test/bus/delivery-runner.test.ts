@@ -394,7 +394,7 @@ describe('an error that no redelivery mends', () => {
     expect(bus.health()).toEqual({ state: 'up', reasons: [] })
     expect(bus.stats()).toMatchObject({ deadLettered: 0, retried: 0 })
     await bus.resume('g')
-    await bus.resume('unknown')
+    expect(await rejection(bus.resume('nope'))).toMatchObject({ code: 'core.option_invalid', details: { option: 'group of bus.resume', expected: 'one of shop.g, shop.other', actual: '"nope"' } })
   })
 
   test('halts also while the subscription is only being made', async () => {
@@ -436,7 +436,7 @@ describe('an asked command', () => {
     for (const delivery of deliveries) sink(delivery)
     await rig.clock.settle()
     expect(answers.toSorted()).toEqual([
-      'inbox/a ok {"left":1}', 'inbox/broken failed {"code":"bus.rejected","problem":"bus.rejected {\\"reason\\":\\"no\\"}"}', 'inbox/gone error.soldOut {"sku":"gone"}',
+      'inbox/a ok {"left":1}', 'inbox/broken failed {"code":"bus.rejected","problem":"The handler gave the message up: no. Redrive it when the reason is gone."}', 'inbox/gone error.soldOut {"sku":"gone"}',
     ])
     // What was given up is kept before anybody hears of it.
     expect(deliveries.map(({ settled }) => settled)).toEqual([[], [], ['dead bus.rejected 1']])

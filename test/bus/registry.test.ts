@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { ContractRegistry } from '../../src/bus/registry.ts'
-import { command, event } from '../../src/contract/contract.ts'
+import { command, event } from '../../src/contract/define.ts'
 
 const schema = z.object({ a: z.string() })
 

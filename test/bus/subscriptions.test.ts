@@ -65,7 +65,7 @@ describe('subscribing', () => {
     await using rig = new BusRig()
     const bus = rig.bus()
     expect(() => Reflect.apply(bus.on.bind(bus), undefined, [Reserve, { group: 'g' }, nothing])).toThrow(conflict('on() takes events'))
-    expect(() => Reflect.apply(bus.handle.bind(bus), undefined, [Placed, nothing])).toThrow(conflict('handle() takes one command'))
+    expect(() => Reflect.apply(bus.handle.bind(bus), undefined, [Placed, nothing])).toThrow(conflict('handle() takes a command'))
     expect(() => Reflect.apply(bus.on.bind(bus), undefined, [Reserve, { broadcast: true }, nothing])).toThrow(conflict('on() takes events'))
     expect(() => Reflect.apply(bus.answer.bind(bus), undefined, [Reserve, nothing])).toThrow(conflict('takes a query'))
   })

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { command, defined, event, query } from '../../src/contract/contract.ts'
+import { defined } from '../../src/contract/contract.ts'
+import { command, event, query } from '../../src/contract/define.ts'
 import { TrunklineError } from '../../src/core/errors.ts'
 import type { Schema } from '../../src/contract/schema.ts'
 

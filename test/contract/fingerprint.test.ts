@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { command, event, query } from '../../src/contract/contract.ts'
+import { command, event, query } from '../../src/contract/define.ts'
 import { fingerprintOf, jsonSchemaOf, schemaShape } from '../../src/contract/fingerprint.ts'
 import type { Schema } from '../../src/contract/schema.ts'
 

@@ -14,7 +14,7 @@ const KNOWN: OptionNames = optionNames<Retry>({ attemptsMax: true, initialMs: tr
 function refusal(options: unknown): unknown {
   try {
     // Callers without types can give anything.
-    refuseUnknown('bus.on options', options as object, KNOWN)
+    refuseUnknown('bus.on', options as object, KNOWN)
   } catch (thrown) {
     return thrown
   }
@@ -39,7 +39,7 @@ describe('options', () => {
     ['Servers', 'servers'],
   ])('are refused with %s, and %s is named first', (name, nearest) => {
     const thrown = refusal({ [name]: 5 })
-    expect(thrown).toMatchObject({ code: 'core.option_unknown', disposition: 'stop', details: { option: name, place: 'bus.on options', nearest } })
+    expect(thrown).toMatchObject({ code: 'core.option_unknown', disposition: 'stop', details: { option: name, place: 'bus.on', nearest } })
     expect(isTrunklineError(thrown, 'core.option_unknown') && thrown.details.known[0]).toBe(nearest)
     expect(isTrunklineError(thrown, 'core.option_unknown') && thrown.details.known).toHaveLength(KNOWN.size)
   })
@@ -55,7 +55,7 @@ describe('options', () => {
 
   test.each([['a text', 'nats://user:secret@host'], ['null', null], ['undefined', undefined], ['a function', (): void => {}], ['a number', 5]])('are an object, and %s is not one', (_what, given) => {
     const thrown = refusal(given)
-    expect(thrown).toMatchObject({ code: 'core.option_invalid', details: { option: 'bus.on options', expected: 'an object' } })
+    expect(thrown).toMatchObject({ code: 'core.option_invalid', details: { option: 'given to bus.on', expected: 'an object of options' } })
     expect(String(thrown)).not.toContain('secret')
   })
 })

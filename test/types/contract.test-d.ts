@@ -55,6 +55,16 @@ describe('what a contract knows', () => {
     // @ts-expect-error -- there is no such field
     event('a.b', { schema, key: (order) => order.customer })
   })
+
+  test('order by key needs a key', () => {
+    event('a.b', { schema, key: (order) => order.orderId, order: 'key' })
+    event('a.b', { schema, order: 'none' })
+    command('a.b', { schema, key: (order) => order.orderId, order: 'key', response: schema })
+    // @ts-expect-error -- there is no key
+    event('a.b', { schema, order: 'key' })
+    // @ts-expect-error -- there is no key
+    command('a.b', { schema, order: 'key' })
+  })
 })
 
 describe('the chain of upcasters', () => {

@@ -2,6 +2,7 @@ import type { DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetterPlane, Del
 import { type Clock, systemClock } from '../../core/clock.ts'
 import type { WireMessage } from '../../core/envelope.ts'
 import { TrunklineError } from '../../core/errors.ts'
+import { type OptionNames, optionNames, refuseUnknown } from '../../core/option-names.ts'
 import { MemoryGroup, MemoryMember, groupAddress } from './memory-group.ts'
 
 /** What `memoryBroker` takes. */
@@ -11,6 +12,8 @@ export interface MemoryBrokerOptions {
   /** Drives delays and dispatch. Default: the clock of the first bus that opens a transport on it. */
   readonly clock?: Clock
 }
+
+const OPTIONS: OptionNames = optionNames<MemoryBrokerOptions>({ messagesMax: true, clock: true })
 
 /** A light subscription of one instance. */
 export interface MemoryListener {
@@ -38,6 +41,7 @@ export class MemoryBroker implements DeadLetterPlane {
   #stored = 0
 
   constructor(options: MemoryBrokerOptions = {}) {
+    refuseUnknown('memoryBroker()', options, OPTIONS)
     this.#messagesMax = options.messagesMax ?? MESSAGES_MAX
     this.#clock = options.clock
   }

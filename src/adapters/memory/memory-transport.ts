@@ -5,6 +5,7 @@ import type {
 } from '../../bus/port.ts'
 import type { WireMessage } from '../../core/envelope.ts'
 import { TrunklineError, assert } from '../../core/errors.ts'
+import { type OptionNames, optionNames, refuseUnknown } from '../../core/option-names.ts'
 import { MemoryBroker, type MemoryListener } from './memory-broker.ts'
 import type { MemoryGroup, MemoryMember } from './memory-group.ts'
 
@@ -30,11 +31,16 @@ export interface MemoryOptions {
   readonly broker?: MemoryBroker
 }
 
+const OPTIONS: OptionNames = optionNames<MemoryOptions>({ broker: true })
+
 /**
  * Carries messages inside one process: for tests, for development, and for services that are deployed as
  * one process. Retries, order, dead letters and requests behave as on the real brokers.
+ *
+ * @throws `core.option_unknown`.
  */
 export function memory(options: MemoryOptions = {}): Transport {
+  refuseUnknown('memory()', options, OPTIONS)
   return new MemoryTransport(options.broker ?? new MemoryBroker())
 }
 

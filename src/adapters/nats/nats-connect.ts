@@ -51,7 +51,7 @@ export async function connectNats(target: NatsTarget, host: TransportHost, timeo
       return await withinTime(client.connect(optionsOf(client, target, host, leftMs)), host, leftMs)
     } catch (error) {
       const waitMs = backoffMs(RECONNECT, tries, host.random)
-      if (isRefusal(error) || host.clock.monotonicMs() + waitMs >= endMs) throw lost(error)
+      if (isRefusal(error) || host.clock.monotonicMs() + waitMs >= endMs) throw lost(target, error)
       await sleep(host.clock, waitMs)
     }
   }
@@ -110,7 +110,9 @@ function isRefusal(error: unknown): boolean {
   return error instanceof Error && /authorization|authentication|permissions/i.test(`${error.name} ${error.message}`)
 }
 
-function lost(error: unknown): TrunklineError {
-  if (isTrunklineError(error)) return error
-  return new TrunklineError('bus.connection_lost', { adapter: 'nats', problem: errorText(error) }, { cause: error })
+/** Says where it was tried; the clients' own words do not. */
+function lost({ servers }: NatsTarget, error: unknown): TrunklineError {
+  if (isTrunklineError(error) && error.code !== 'bus.connection_lost') return error
+  const reason = isTrunklineError(error, 'bus.connection_lost') ? error.details.problem : errorText(error)
+  return new TrunklineError('bus.connection_lost', { adapter: 'nats', problem: `no connection to ${servers.join(', ').slice(0, 300)}: ${reason}` }, { cause: error })
 }

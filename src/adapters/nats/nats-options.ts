@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { checkedName } from '../../contract/names.ts'
 import { errorText, TrunklineError } from '../../core/errors.ts'
+import { type OptionNames, optionNames, refuseUnknown } from '../../core/option-names.ts'
 import type { NatsConnection } from './nats-client.ts'
 
 /** TLS towards the servers. Certificates are verified, always. */
@@ -79,6 +80,31 @@ export interface NatsSettings {
   readonly leaseMs: number
   readonly inboxPrefix: string | undefined
   readonly openTimeoutMs: number
+}
+
+const SHARED = {
+  namespace: true, ackWaitMs: true, replicas: true, eventsAgeMaxMs: true, duplicateWindowMs: true, lanes: true, leaseMs: true, inboxPrefix: true, openTimeoutMs: true,
+} as const
+const SERVER: OptionNames = optionNames<NatsServerOptions>({
+  ...SHARED, servers: true, user: true, pass: true, token: true, credentials: true, credentialsFile: true, tls: true, allowPlaintextCredentials: true,
+})
+const CONNECTION: OptionNames = optionNames<NatsConnectionOptions>({ ...SHARED, connection: true })
+const TLS: OptionNames = optionNames<NatsTlsOptions>({ ca: true, cert: true, key: true, servername: true, handshakeFirst: true })
+
+/**
+ * Checks what a caller without types can get wrong.
+ *
+ * @throws `core.option_unknown`, `core.option_invalid`.
+ */
+export function checkNatsOptions(options: NatsOptions): void {
+  const shape = "an object such as { servers: 'nats://host:4222' } or { connection }"
+  const isConnection = typeof options === 'object' && options !== null && 'connection' in options
+  refuseUnknown('nats()', options, isConnection ? CONNECTION : SERVER, shape)
+  if ('tls' in options && options.tls !== undefined) refuseUnknown('tls of nats()', options.tls, TLS)
+  if (isConnection) return
+  const servers: unknown = 'servers' in options ? options.servers : undefined
+  const list: readonly unknown[] = Array.isArray(servers) ? servers : [servers]
+  if (!list.every((one) => typeof one === 'string')) throw invalid('servers', 'a url or several, such as nats://host:4222', servers === undefined ? 'missing' : 'something else than text')
 }
 
 const DAY_MS = 86_400_000

@@ -22,7 +22,7 @@ import { NatsLight } from './nats-light.ts'
 import { connectionLost, NatsLink } from './nats-link.ts'
 import { storedLines } from './nats-message.ts'
 import { NatsNames } from './nats-names.ts'
-import { settingsOf, targetOf, type NatsOptions, type NatsSettings, type NatsTarget } from './nats-options.ts'
+import { checkNatsOptions, settingsOf, targetOf, type NatsOptions, type NatsSettings, type NatsTarget } from './nats-options.ts'
 import { NatsPublisher } from './nats-publisher.ts'
 import { NatsPulse } from './nats-pulse.ts'
 import { NatsSubscription } from './nats-subscription.ts'
@@ -56,7 +56,7 @@ const SERVER_RECOMMENDED: readonly number[] = [2, 10, 26]
  * to the disk itself only every two minutes unless it is configured with `sync_interval: always`, so a crash of
  * the operating system or a power loss can take acknowledged messages with it (N-07); three replicas close that gap.
  *
- * @throws `core.option_invalid` for options outside their range, and for credentials that would travel in plain text.
+ * @throws `core.option_unknown`, `core.option_invalid` for options outside their range, and for credentials that would travel in plain text.
  */
 export function nats(options: NatsOptions): Transport {
   return new NatsTransport(options)
@@ -78,6 +78,7 @@ class NatsTransport implements Transport {
   #running: Running | undefined
 
   constructor(options: NatsOptions) {
+    checkNatsOptions(options)
     this.#settings = settingsOf(options)
     this.#given = 'connection' in options ? options.connection : undefined
     this.#target = 'connection' in options ? undefined : targetOf(options)

@@ -1,6 +1,8 @@
 import { checkedName } from '../../contract/names.ts'
 import { TrunklineError } from '../../core/errors.ts'
+import { type OptionNames, optionNames, refuseUnknown } from '../../core/option-names.ts'
 import { loadAmqplib, type RabbitAddress, type RabbitConnect, type RabbitConnection, type RabbitSocketOptions } from './rabbitmq-client.ts'
+import { connectionLost, problemText } from './rabbitmq-problem.ts'
 import { joinWrites } from './rabbitmq-socket.ts'
 
 /** Certificates for `amqps:`. The server's certificate is always checked, against `ca` where it is given. */
@@ -70,6 +72,35 @@ const HEARTBEAT_MS = 10_000
 const DIAL_TIMEOUT_MS = 5_000
 const DEFAULT_URL = 'amqp://127.0.0.1:5672'
 
+const SHARED = { namespace: true, openTimeoutMs: true, commandTimeoutMs: true } as const
+const SERVER: OptionNames = optionNames<RabbitmqServerOptions>({
+  ...SHARED, url: true, urls: true, user: true, password: true, tls: true, allowPlaintext: true, heartbeatMs: true, dialTimeoutMs: true,
+})
+const CONNECT: OptionNames = optionNames<RabbitmqConnectOptions>({ ...SHARED, connect: true })
+const CONNECTION: OptionNames = optionNames<RabbitmqConnectionOptions>({ ...SHARED, connection: true })
+const TLS: OptionNames = optionNames<RabbitmqTls>({ ca: true, cert: true, key: true, passphrase: true, servername: true })
+const TIME_MAX_MS = 3_600_000
+
+/**
+ * Checks what a caller without types can get wrong.
+ *
+ * @throws `core.option_unknown`, `core.option_invalid`.
+ */
+export function checkRabbitmqOptions(options: RabbitmqOptions): void {
+  refuseUnknown('rabbitmq()', options, namesFor(options), "an object such as { url: 'amqps://host/vhost' }")
+  if ('tls' in options && options.tls !== undefined) refuseUnknown('tls of rabbitmq()', options.tls, TLS)
+  const times = { openTimeoutMs: options.openTimeoutMs, commandTimeoutMs: options.commandTimeoutMs, dialTimeoutMs: 'dialTimeoutMs' in options ? options.dialTimeoutMs : undefined }
+  for (const [name, value] of Object.entries(times)) {
+    if (value !== undefined && !(value >= 1 && value <= TIME_MAX_MS)) throw invalid(name, `a number of milliseconds from 1 to ${TIME_MAX_MS}`, `${value}`)
+  }
+}
+
+function namesFor(options: RabbitmqOptions): OptionNames {
+  if (typeof options !== 'object' || options === null) return SERVER
+  if ('connection' in options) return CONNECTION
+  return 'connect' in options ? CONNECT : SERVER
+}
+
 /** @throws `core.option_invalid`. */
 export function dialerOf(options: RabbitmqOptions, clientName: () => string): RabbitDialer {
   if ('connection' in options) return new GivenConnection(options.connection)
@@ -122,9 +153,14 @@ class ServerDialer implements RabbitDialer {
     this.#connect ??= await loadAmqplib()
     const address = this.#addresses[this.#turn++ % this.#addresses.length]
     if (address === undefined) throw invalid('urls', 'at least one URL', 'an empty list')
-    const connection = await this.#connect(address, this.#socketOptions(address))
-    joinWrites(connection)
-    return connection
+    try {
+      const connection = await this.#connect(address, this.#socketOptions(address))
+      joinWrites(connection)
+      return connection
+    } catch (error) {
+      // The client's own words name an address at best, and nothing where a name has several.
+      throw connectionLost(`${address.hostname}:${address.port}: ${problemText(error)}`, error)
+    }
   }
 
   #socketOptions(address: RabbitAddress): RabbitSocketOptions {

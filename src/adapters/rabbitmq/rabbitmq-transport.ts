@@ -12,7 +12,7 @@ import { connectionLost } from './rabbitmq-problem.ts'
 import { contentOf, publishOptionsOf } from './rabbitmq-message.ts'
 import { RabbitMover } from './rabbitmq-mover.ts'
 import { RabbitNames, routingKeyOf } from './rabbitmq-names.ts'
-import { dialerOf, namespaceOf, type RabbitDialer, type RabbitmqOptions } from './rabbitmq-options.ts'
+import { checkRabbitmqOptions, dialerOf, namespaceOf, type RabbitDialer, type RabbitmqOptions } from './rabbitmq-options.ts'
 import { RabbitPublisher, type Parcel } from './rabbitmq-publisher.ts'
 import { RabbitStation } from './rabbitmq-station.ts'
 import { RabbitTopology } from './rabbitmq-topology.ts'
@@ -74,6 +74,7 @@ class RabbitTransport implements Transport {
   readonly #commandQueues = new Map<string, Promise<void> | true>()
 
   constructor(options: RabbitmqOptions) {
+    checkRabbitmqOptions(options)
     this.#names = new RabbitNames(namespaceOf(options))
     this.#openTimeoutMs = options.openTimeoutMs ?? OPEN_TIMEOUT_MS
     this.#commandTimeoutMs = options.commandTimeoutMs ?? COMMAND_TIMEOUT_MS

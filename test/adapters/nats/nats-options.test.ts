@@ -47,6 +47,21 @@ describe('credentials', () => {
 })
 
 describe('options', () => {
+  test('with a name that means nothing are refused', () => {
+    expect(refusal({ server: 'localhost' } as never)).toMatchObject({ code: 'core.option_unknown', details: { place: 'nats()', option: 'server', nearest: 'servers' } })
+    expect(refusal({ servers: 'localhost', tls: { serverName: 'x' } } as never)).toMatchObject({ code: 'core.option_unknown', details: { place: 'tls of nats()', nearest: 'servername' } })
+    expect(refusal({ connection: {}, servers: 'localhost' } as never)).toMatchObject({ code: 'core.option_unknown', details: { option: 'servers' } })
+  })
+
+  test('that are none, or name no server, are refused with what they must be', () => {
+    for (const given of ['nats://u:hidden@localhost', undefined, null, 5]) {
+      const error = refusal(given as never)
+      expect(error).toMatchObject({ code: 'core.option_invalid', details: { option: 'given to nats()', expected: expect.stringContaining('servers') } })
+      expect(inspect(error)).not.toContain('hidden')
+    }
+    for (const given of [{}, { servers: 5 }, { servers: ['localhost', 5] }]) expect(refusal(given as never)).toMatchObject({ code: 'core.option_invalid', details: { option: 'servers' } })
+  })
+
   test('outside their range are refused', () => {
     const servers = 'localhost'
     // What JavaScript can pass although the types forbid it.
