@@ -1,4 +1,5 @@
 import { TrunklineError } from '../../core/errors.ts'
+import { type OptionNames, optionNames, refuseUnknown } from '../../core/option-names.ts'
 import type { SqliteSynchronous } from './sqlite-connection.ts'
 import type { SqliteDatabase, SqliteDriver } from './sqlite-driver.ts'
 
@@ -20,8 +21,9 @@ interface SqliteCommonOptions {
    */
   readonly leaseMs?: number
   /**
-   * Time between two looks at the file where no wake-up came, in milliseconds. Default 333, at least 250: an
-   * idle instance wakes at most 4 times a second.
+   * Time between two looks at the file where no wake-up came, in milliseconds. Default 500 (a third of `leaseMs`
+   * where that is less), at least 250: an idle instance wakes at most 4 times a second. Where the wake-ups of other
+   * processes cannot be watched, it looks every 10 ms while messages come, and this rarely when none do.
    */
   readonly pollMs?: number
   /** Watch a file beside the database for wake-ups by other processes. Default true; without it, they are found by polling. */
@@ -73,6 +75,12 @@ export interface SqliteSettings {
   readonly isWatching: boolean
 }
 
+/** Twice a second leaves room under four wake-ups a second for heartbeats and for the platform's own threads. */
+const POLL_MS = 500
+const COMMON = { synchronous: true, lockWaitMs: true, openTimeoutMs: true, leaseMs: true, pollMs: true, watch: true, file: true, database: true } as const
+const FILE: OptionNames = optionNames<SqliteFileOptions>({ ...COMMON, driver: true, processes: true, networkFile: true })
+const DATABASE: OptionNames = optionNames<SqliteDatabaseOptions>(COMMON)
+
 const POLL_MIN_MS = 250
 const LEASE_MIN_MS = 1_000
 const TIME_MAX_MS = 3_600_000
@@ -80,11 +88,12 @@ const TIME_MAX_MS = 3_600_000
 /**
  * Fills in the defaults.
  *
- * @throws `core.option_invalid` for a value out of its range, or options that exclude each other.
+ * @throws `core.option_invalid` for a value out of its range, or options that exclude each other; `core.option_unknown`.
  */
 export function settingsFrom(options: SqliteOptions): SqliteSettings {
-  const pollMs = checkedMs('pollMs', options.pollMs ?? 333, POLL_MIN_MS)
+  refuseUnknown('sqlite()', options, options?.database === undefined ? FILE : DATABASE, "an object such as { file: './app.db' }")
   const leaseMs = checkedMs('leaseMs', options.leaseMs ?? 15_000, LEASE_MIN_MS)
+  const pollMs = checkedMs('pollMs', options.pollMs ?? Math.min(POLL_MS, leaseMs / 3), POLL_MIN_MS)
   if (leaseMs < 3 * pollMs) throw invalid('leaseMs', 'at least three times pollMs, so that one late heartbeat costs nothing', leaseMs)
   return {
     source: sourceFrom(options),

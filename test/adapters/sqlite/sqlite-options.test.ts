@@ -6,7 +6,7 @@ import { settingsFrom } from '../../../src/adapters/sqlite/sqlite-options.ts'
 test('everything but the file has a default', () => {
   expect(settingsFrom({ file: 'app.db' })).toStrictEqual({
     source: { file: 'app.db', driver: undefined, isExclusive: false, isNetworkAllowed: false },
-    synchronous: 'full', lockWaitMs: 5_000, openTimeoutMs: 10_000, leaseMs: 15_000, pollMs: 333, isWatching: true,
+    synchronous: 'full', lockWaitMs: 5_000, openTimeoutMs: 10_000, leaseMs: 15_000, pollMs: 500, isWatching: true,
   })
 })
 
@@ -33,4 +33,12 @@ test('refuses a file and a database together', () => {
   const database = new DatabaseSync(':memory:')
   expect(() => Reflect.apply(sqlite, undefined, [{ file: 'a.db', database }])).toThrow(expect.objectContaining({ code: 'core.option_invalid' }))
   database.close()
+})
+
+test('refuses a name that means nothing, and what is no object, from callers without types', () => {
+  expect(() => Reflect.apply(sqlite, undefined, [{ path: 'a.db' }])).toThrow(expect.objectContaining({ code: 'core.option_unknown', details: expect.objectContaining({ place: 'sqlite()', option: 'path' }) }))
+  expect(() => Reflect.apply(sqlite, undefined, [{ file: 'a.db', pollms: 500 }])).toThrow(expect.objectContaining({ code: 'core.option_unknown', details: expect.objectContaining({ nearest: 'pollMs' }) }))
+  for (const given of ['a.db', undefined, null]) {
+    expect(() => Reflect.apply(sqlite, undefined, [given])).toThrow(expect.objectContaining({ code: 'core.option_invalid', details: expect.objectContaining({ option: 'given to sqlite()' }) }))
+  }
 })
