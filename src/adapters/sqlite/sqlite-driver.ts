@@ -48,10 +48,16 @@ export function builtinDriver(): SqliteDriver {
 export type SqliteFailure = 'busy' | 'down' | 'refused'
 
 const RESULT_CODES: ReadonlyMap<string, number> = new Map([
-  ['BUSY', 5], ['LOCKED', 6], ['TOOBIG', 18], ['CONSTRAINT', 19], ['MISMATCH', 20], ['RANGE', 25],
+  ['BUSY', 5], ['LOCKED', 6], ['CORRUPT', 11], ['TOOBIG', 18], ['CONSTRAINT', 19], ['MISMATCH', 20], ['RANGE', 25], ['NOTADB', 26],
 ])
+const NO_DATABASE: ReadonlySet<number> = new Set([11, 26])
 const BUSY: ReadonlySet<number> = new Set([5, 6])
 const REFUSED: ReadonlySet<number> = new Set([18, 19, 20, 25])
+
+/** True where the file holds something else than a database, or a broken one: waiting does not help. */
+export function isNoDatabase(thrown: unknown): boolean {
+  return NO_DATABASE.has(resultCode(thrown) ?? 0)
+}
 
 /** Sorts what a driver threw. Whatever is not known counts as `down`: no message is given up for it. */
 export function failureOf(thrown: unknown): SqliteFailure {

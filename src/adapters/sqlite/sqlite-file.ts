@@ -1,4 +1,4 @@
-import { closeSync, mkdirSync, openSync, statfsSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { TrunklineError } from '../../core/errors.ts'
 import { text } from './sqlite-connection.ts'
@@ -26,7 +26,7 @@ export function isNetworkFileSystem(type: number): boolean {
  */
 export function prepareFile(file: string, isNetworkAllowed: boolean): void {
   const directory = dirname(file)
-  mkdirSync(directory, { recursive: true, mode: 0o700 })
+  makeDirectory(directory)
   if (!isNetworkAllowed && process.platform === 'linux' && isNetworkFileSystem(statfsSync(directory).type)) {
     throw new TrunklineError('bus.unsupported', {
       adapter: 'sqlite',
@@ -35,6 +35,18 @@ export function prepareFile(file: string, isNetworkAllowed: boolean): void {
     })
   }
   closeSync(openSync(file, 'a', 0o600))
+}
+
+/** Not `recursive`: with that Node never comes back where a directory answers ENOENT to a new child, as those of /proc do. */
+function makeDirectory(directory: string): void {
+  if (existsSync(directory)) return
+  makeDirectory(dirname(directory))
+  try {
+    mkdirSync(directory, 0o700)
+  } catch (error) {
+    // Another process may have been faster.
+    if (!existsSync(directory)) throw error
+  }
 }
 
 /**

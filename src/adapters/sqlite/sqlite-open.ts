@@ -2,10 +2,10 @@ import { resolve } from 'node:path'
 import type { TransportHost } from '../../bus/port.ts'
 import { backoffMs } from '../../core/backoff.ts'
 import { sleep } from '../../core/clock.ts'
-import { isTrunklineError } from '../../core/errors.ts'
+import { TrunklineError, isTrunklineError } from '../../core/errors.ts'
 import { SqliteConnection, configure } from './sqlite-connection.ts'
 import { lost } from './sqlite-commit-queue.ts'
-import { builtinDriver, failureOf } from './sqlite-driver.ts'
+import { builtinDriver, failureOf, isNoDatabase } from './sqlite-driver.ts'
 import { checkVersion, prepareFile } from './sqlite-file.ts'
 import type { SqliteSettings } from './sqlite-options.ts'
 import { migrate } from './sqlite-schema.ts'
@@ -42,14 +42,33 @@ export async function patiently<T>(host: TransportHost, waitMs: number, work: ()
   }
 }
 
+/** What the file system says of a path that will not do, however long one waits. */
+const HOPELESS: ReadonlySet<unknown> = new Set(['EACCES', 'EEXIST', 'EISDIR', 'ELOOP', 'ENAMETOOLONG', 'ENOENT', 'ENOTDIR', 'EPERM', 'EROFS'])
+
 /**
  * Opens the database and brings its tables up to date.
  *
- * @throws `bus.connection_lost` when that does not succeed in time, `bus.unsupported` for a version of SQLite
- *   or a file system that cannot be used, `core.option_invalid` where a setting does not take.
+ * @throws `bus.connection_lost`, naming the file, when that does not succeed in time, and at once where the path cannot be
+ *   used or is not that of a database; `bus.unsupported` for a version of SQLite or a file system that cannot be used,
+ *   `core.option_invalid` where a setting does not take.
  */
-export function openConnections(settings: SqliteSettings, host: TransportHost): Promise<SqliteConnections> {
-  return patiently(host, settings.openTimeoutMs, () => openOnce(settings))
+export async function openConnections(settings: SqliteSettings, host: TransportHost): Promise<SqliteConnections> {
+  try {
+    return await patiently(host, settings.openTimeoutMs, () => openOrGiveUp(settings))
+  } catch (error) {
+    const { source } = settings
+    if (!isTrunklineError(error, 'bus.connection_lost') || 'database' in source) throw error
+    throw new TrunklineError('bus.connection_lost', { adapter: 'sqlite', problem: `${resolve(source.file)}: ${error.details.problem}` }, { cause: error.cause })
+  }
+}
+
+function openOrGiveUp(settings: SqliteSettings): SqliteConnections {
+  try {
+    return openOnce(settings)
+  } catch (thrown) {
+    const isHopeless = isNoDatabase(thrown) || (thrown instanceof Error && 'syscall' in thrown && 'code' in thrown && HOPELESS.has(thrown.code))
+    throw isHopeless ? lost('down', thrown) : thrown
+  }
 }
 
 function openOnce(settings: SqliteSettings): SqliteConnections {

@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -41,8 +41,36 @@ test('makes the files for their owner alone', async () => {
   expect(statSync(join(place.directory, 'new')).mode & 0o777).toBe(0o700)
 })
 
-test('gives up after its time when the file cannot be opened, and leaves nothing open', async () => {
-  await expect(place.transport({ file: place.directory, openTimeoutMs: 100 })).rejects.toMatchObject({ code: 'bus.connection_lost' })
+test('gives up after its time when the file stays locked, and names the file', async () => {
+  const other = new DatabaseSync(place.file)
+  other.exec('PRAGMA journal_mode = wal; BEGIN EXCLUSIVE')
+  await expect(place.transport({ openTimeoutMs: 100 })).rejects.toMatchObject({ code: 'bus.connection_lost', details: { problem: expect.stringContaining(place.file) } })
+  other.close()
+})
+
+describe('what will never be a database is given up at once, with its path and the reason', () => {
+  // Long enough for the test to time out where it is waited for.
+  const patient = { openTimeoutMs: 3_600_000 }
+
+  test('a file that holds something else', async () => {
+    const file = join(place.directory, 'notes.txt')
+    writeFileSync(file, 'Buy milk. '.repeat(500))
+    await expect(place.transport({ file, ...patient })).rejects.toMatchObject({ code: 'bus.connection_lost', details: { problem: expect.stringMatching(/notes\.txt: .*not a database/) } })
+    expect(readFileSync(file, 'utf8')).toContain('Buy milk')
+  })
+
+  test('a directory, and a path through a file', async () => {
+    writeFileSync(join(place.directory, 'file'), '')
+    for (const file of [place.directory, join(place.directory, 'file', 'app.db'), join(place.directory, 'file', 'deep', 'app.db')]) {
+      await expect(place.transport({ file, ...patient })).rejects.toMatchObject({ code: 'bus.connection_lost', details: { problem: expect.stringContaining(`${file}: E`) } })
+    }
+  })
+
+  test('a path where nothing can be made', async () => {
+    await expect(place.transport({ file: '/proc/nowhere/deep/app.db', ...patient })).rejects.toMatchObject({
+      code: 'bus.connection_lost', details: { problem: expect.stringMatching(/^\/proc\/nowhere\/deep\/app\.db: E[A-Z]+/) },
+    })
+  })
 })
 
 test('one process alone locks all others out through a single connection', async () => {
