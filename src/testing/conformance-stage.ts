@@ -9,12 +9,9 @@ import type { WireMessage } from '../core/envelope.ts'
 import { type ErrorCode, TrunklineError, isTrunklineError } from '../core/errors.ts'
 import { silentLogger } from '../core/logger.ts'
 import { type Random, seededRandom, systemRandom } from '../core/random.ts'
+import { WAIT_MS_MAX, comesTrue } from './conformance-wait.ts'
 import type { WorkerSettings } from './conformance-worker.ts'
 import type { BrokerFaults, ConformancePlace, ConformanceSubject, WorkerProcess } from './conformance-subject.ts'
-
-/** Longest wait for something that must happen. Generous: it is only ever reached by a failure. */
-const WAIT_MS_MAX = 20_000
-const LOOK_EVERY_MS = 2
 
 /** Lets handlers wait until the case says so. */
 export class Gate {
@@ -174,23 +171,7 @@ export class Stage implements AsyncDisposable {
    * `bus.unsupported` apart, which no time can change.
    */
   async until(what: string, holds: () => boolean | Promise<boolean>, longestMs: number = WAIT_MS_MAX): Promise<void> {
-    const waitMsMax = Math.min(longestMs, this.subject.waitMsMax ?? Infinity)
-    const endMs = systemClock.monotonicMs() + waitMsMax
-    let lastError: unknown
-    for (;;) {
-      try {
-        if (await holds()) return
-        lastError = undefined
-      } catch (error) {
-        if (isTrunklineError(error, 'bus.unsupported')) throw error
-        lastError = error
-      }
-      if (systemClock.monotonicMs() > endMs) {
-        const because = lastError === undefined ? '' : `: ${lastError instanceof Error ? lastError.message : typeof lastError}`
-        fail(`within ${waitMsMax} ms it did not come true that ${what}${because}`)
-      }
-      await this.pause(LOOK_EVERY_MS)
-    }
+    await comesTrue(what, holds, Math.min(longestMs, this.subject.waitMsMax ?? Infinity))
   }
 
   /** Time for work that a handler pretends to do. No case is right only because of it. */
