@@ -4,7 +4,7 @@ import { freePort } from '../servers/free-port.ts'
 import { Consumer, packLibrary, tool, type PackedLibrary } from './packed.ts'
 
 const rootDir = dirname(dirname(import.meta.dirname))
-const CLIENTS = ['nats', 'amqplib', '@nats-io/transport-node', '@nats-io/nats-core', 'node:sqlite', 'better-sqlite3']
+const CLIENTS = ['nats', 'amqplib', '@nats-io/transport-node', '@nats-io/nats-core', 'node:sqlite', 'better-sqlite3', 'pg']
 
 let library: PackedLibrary
 
@@ -51,7 +51,7 @@ describe('the tarball', () => {
     const { stdout } = await tool('attw', [library.tarball, '--profile', 'esm-only', '--no-emoji', '--format', 'ascii'], rootDir)
     const entries = stdout.split('\n').filter((line) => line.startsWith('"trunkline'))
     const resolved = stdout.split('\n').filter((line) => /^(?:node16 \(from ESM\)|bundler): /.test(line))
-    expect(entries).toHaveLength(7)
+    expect(entries).toHaveLength(8)
     expect(resolved).toHaveLength(2 * entries.length)
     expect(resolved.filter((line) => !line.includes(': OK'))).toEqual([])
   })
@@ -65,7 +65,7 @@ describe('an installation without optional peers', () => {
     await consumer.install(['zod'])
   })
 
-  test.each(['trunkline', 'trunkline/memory', 'trunkline/sqlite', 'trunkline/nats', 'trunkline/rabbitmq', 'trunkline/testing'])('imports %s', async (specifier) => {
+  test.each(['trunkline', 'trunkline/memory', 'trunkline/sqlite', 'trunkline/nats', 'trunkline/postgres', 'trunkline/rabbitmq', 'trunkline/testing'])('imports %s', async (specifier) => {
     const names = await consumer.evaluate<readonly string[]>(`console.log(JSON.stringify(Object.keys(await import('${specifier}'))))`)
     expect(names.length).toBeGreaterThan(0)
     expect(names).not.toContain('default')
@@ -107,6 +107,7 @@ describe('an installation without optional peers', () => {
       import * as memory from 'trunkline/memory'
       import * as sqlite from 'trunkline/sqlite'
       import * as nats from 'trunkline/nats'
+      import * as postgres from 'trunkline/postgres'
       import * as rabbitmq from 'trunkline/rabbitmq'
       import * as testing from 'trunkline/testing'
       import { z } from 'zod'
@@ -122,7 +123,7 @@ describe('an installation without optional peers', () => {
       bus.on(Placed, { group: 'audit' }, (message) => message.data.orderId.toUpperCase())
       // @ts-expect-error -- the schema has no such field, and the types know it
       bus.on(Placed, { group: 'audit' }, (message) => message.data.price)
-      export const entries: readonly object[] = [memory, sqlite, nats, rabbitmq, testing]
+      export const entries: readonly object[] = [memory, sqlite, nats, postgres, rabbitmq, testing]
     `
     expect(await consumer.typeCheck(source)).toBe('')
   })
@@ -147,10 +148,10 @@ describe('an installation with every optional peer', () => {
 
   beforeAll(async () => {
     consumer = new Consumer(library.tarball)
-    await consumer.install(['zod', 'nats', '@nats-io/transport-node', 'amqplib'])
+    await consumer.install(['zod', 'nats', '@nats-io/transport-node', 'amqplib', 'pg'])
   })
 
-  test.each(['trunkline', 'trunkline/memory', 'trunkline/nats', 'trunkline/rabbitmq', 'trunkline/testing'])('loads no client when %s is imported', async (specifier) => {
+  test.each(['trunkline', 'trunkline/memory', 'trunkline/nats', 'trunkline/postgres', 'trunkline/rabbitmq', 'trunkline/testing'])('loads no client when %s is imported', async (specifier) => {
     const loaded = await consumer.packagesLoadedBy(specifier)
     expect(loaded).toContain('trunkline')
     expect(loaded.filter((name) => CLIENTS.includes(name))).toEqual([])
