@@ -3,15 +3,19 @@ import { isTrunklineError } from '../core/errors.ts'
 import type { LogCapabilities } from '../store/port.ts'
 import type { RegisterCase } from './conformance.ts'
 import type { StoreCase } from './store-conformance-case.ts'
+import { followCases } from './store-conformance-follow.ts'
 import { logCases } from './store-conformance-log.ts'
+import { metadataCases } from './store-conformance-metadata.ts'
 import { StoreStage } from './store-conformance-stage.ts'
 import type { StoreSubject } from './store-conformance-subject.ts'
+import { unitCases } from './store-conformance-units.ts'
+import { writerCases } from './store-conformance-writers.ts'
 
 /**
  * Every case for the ports of a store, family by family. One file each: `store-conformance-<family>.ts`; a store is described
  * as a `StoreSubject` (`store-conformance-subject.ts`), and `test/conformance/store-memory.test.ts` shows how it is run.
  */
-export const storeCases: readonly StoreCase[] = [...logCases]
+export const storeCases: readonly StoreCase[] = [...logCases, ...followCases, ...metadataCases, ...unitCases, ...writerCases]
 
 /** What a case means for one store. */
 export type StoreStanding =
