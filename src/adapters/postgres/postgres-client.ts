@@ -75,6 +75,8 @@ export interface PgConnectOptions {
   readonly idle_in_transaction_session_timeout?: number
   readonly keepAlive: boolean
   readonly keepAliveInitialDelayMillis: number
+  /** Sends a query without waiting for the answer to the one before. */
+  readonly pipeline?: boolean
 }
 
 /** The entry point of `pg`. */

@@ -133,6 +133,15 @@ export class PgDatabase implements PgExecutor {
     }
   }
 
+  /**
+   * Makes a connection beside the pool that sends without waiting for answers, for whoever needs an order of its own; undefined
+   * where the caller's pool is all there is.
+   */
+  get dial(): (() => Promise<PgClient>) | undefined {
+    const { source } = this.settings
+    return 'pool' in source ? undefined : () => this.#pipelined(source.address, this.host)
+  }
+
   /** Looks at an error, for the state of the link. */
   failed(error: unknown): void {
     if (isTrunklineError(error, 'store.down')) this.#opened?.health.failed(error.details.problem)
@@ -237,6 +246,15 @@ export class PgDatabase implements PgExecutor {
       connect: listenAddress === undefined ? undefined : () => this.#listenClient(listenAddress, host),
       send: async (channel, payload) => void (await this.run(NOTIFY, [channel, payload])),
     })
+  }
+
+  async #pipelined(address: PostgresAddress, host: PgHost): Promise<PgClient> {
+    this.#pg ??= await loadPg()
+    const { query_timeout: _each, ...options } = this.#connectOptions(address, host, !this.settings.limitsTravel)
+    const client = new this.#pg.Client({ ...options, pipeline: true })
+    client.on('error', () => undefined) // P-22
+    await client.connect()
+    return client
   }
 
   async #listenClient(address: PostgresAddress, host: PgHost): Promise<PgClient> {
