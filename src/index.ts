@@ -14,7 +14,7 @@ export type { SendOptions } from './bus/envelopes.ts'
 export type { HandleStep, Middleware, PublishStep } from './bus/middleware.ts'
 export type {
   AnswerOptions, AskOptions, BatchGroupOptions, BroadcastOptions, BusDefaults, BusOptions, CallHandler, EventBatchHandler, EventHandler, GroupOptions,
-  HandleOptions, MessageOf, PublishOptions, ServiceInfo, SubscribeOptions,
+  HandleOptions, MessageOf, PublishOptions, ServiceInfo, SubscribeOptions, TransportSource,
 } from './bus/options.ts'
 export type {
   BusExtension, DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetterPlane, DeadLetterRecord, Delivery, DeliverySink, LightDelivery, LightPlane,

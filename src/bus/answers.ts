@@ -10,7 +10,7 @@ import { type AnswerOutcome, type HandlerEntry, type RunnerHost, isThenable } fr
 import { type Envelopes, messageOf, scopeOf } from './envelopes.ts'
 import type { LightDelivery } from './port.ts'
 import { codeOf } from './retry-policy.ts'
-import { runInScope } from './scope.ts'
+import { type Scope, runInScope } from './scope.ts'
 
 /** Requests that wait for a free handler, per in-flight slot; more are answered `bus.overloaded`. */
 const WAITING_PER_SLOT = 4
@@ -80,6 +80,12 @@ export class LightRunner {
   /** Resolves when everything taken so far has been handled. */
   async drain(): Promise<void> {
     if (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
+  }
+
+  /** True while a handler runs in this scope. */
+  isHandling(scope: Scope): boolean {
+    for (const context of this.#running) if (context.isOf(scope)) return true
+    return false
   }
 
   /** Tells the handlers that still run to stop. */

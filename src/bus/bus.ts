@@ -3,12 +3,13 @@ import { aKind, checkedName } from '../contract/names.ts'
 import { type Clock, systemClock } from '../core/clock.ts'
 import { TrunklineError, errorText } from '../core/errors.ts'
 import { BODY_BYTES_MAX, DRAIN_TIMEOUT_MS } from '../core/limits.ts'
-import { type Logger, silentLogger } from '../core/logger.ts'
+import type { Logger } from '../core/logger.ts'
 import { type Random, systemRandom } from '../core/random.ts'
+import { StandardLogger } from '../core/standard-logger.ts'
 import type { BatchHandle } from './batch-runner.ts'
 import { BusCounters, type BusEvent, type BusHealth, type BusState, type BusStats } from './bus-events.ts'
 import { Calls } from './calls.ts'
-import { checkAnswerOptions, checkBusOptions, checkHandleOptions, checkOnOptions } from './checked-options.ts'
+import { checkAnswerOptions, checkBusOptions, checkHandleOptions, checkOnOptions, transportOf } from './checked-options.ts'
 import type { HandlerContext } from './context.ts'
 import { DeadLetters, deadLetterPlane } from './dead-letters.ts'
 import { DeadlineSweep } from './deadline-sweep.ts'
@@ -23,6 +24,7 @@ import type {
 import type { BusExtension, Transport, TransportHost } from './port.ts'
 import { ContractRegistry } from './registry.ts'
 import { RuntimeTransport } from './runtime-transport.ts'
+import { type Scope, currentScope } from './scope.ts'
 import { Sender } from './sender.ts'
 import { type AnyHandle, type PlanRequest, checkEvents, commandPlan, eventPlan, listOf } from './subscriptions.ts'
 import { SuspectGate } from './suspect-gate.ts'
@@ -58,6 +60,7 @@ export class Bus implements AsyncDisposable {
   readonly deadLetters: DeadLetters
   readonly #clock: Clock
   readonly #random: Random
+  readonly #rootLogger: Logger
   readonly #logger: Logger
   readonly #defaults: BusDefaults
   readonly #options: BusOptions
@@ -88,14 +91,17 @@ export class Bus implements AsyncDisposable {
     this.#clock = options.clock ?? systemClock
     this.#random = options.random ?? systemRandom
     this.instance = this.#random.id(this.#clock.nowMs())
-    this.#logger = (options.logger ?? silentLogger).child({ service: this.service.name })
+    this.#rootLogger = options.logger ?? new StandardLogger()
+    this.#logger = this.#rootLogger.child({ service: this.service.name })
     this.#defaults = options.defaults ?? {}
     this.#envelopes = new Envelopes(this.#clock, this.#random, this.service.name)
     this.#deadlines = new DeadlineSweep(this.#clock)
     this.#calls = new Calls({ clock: this.#clock, counters: this.#counters, bodyBytesMax: this.#bodyBytesMax, emit: this.#emit })
     const watcher = { stateChanged: this.#transportChanged }
-    this.#transport = new RuntimeTransport(options.transport, this.#clock, watcher)
-    this.#lightTransport = options.light === undefined ? this.#transport : new RuntimeTransport(options.light, this.#clock, watcher)
+    const transport = transportOf(options.transport)
+    const light = transportOf(options.light ?? transport)
+    this.#transport = new RuntimeTransport(transport, this.#clock, watcher)
+    this.#lightTransport = light === transport ? this.#transport : new RuntimeTransport(light, this.#clock, watcher)
     const shared = { defaults: this.#defaults, transport: this.#transport, lightTransport: this.#lightTransport }
     this.#sender = new Sender({
       ...shared, clock: this.#clock, logger: this.#logger, registry: this.#registry, envelopes: this.#envelopes, counters: this.#counters,
@@ -104,7 +110,7 @@ export class Bus implements AsyncDisposable {
     this.#intake = new Intake({ ...shared, sender: this.#sender, runnerHost: () => this.#runnerHost(), healthChanged: () => this.#healthChanged() })
     this.deadLetters = new DeadLetters(() => {
       this.#mustRun('deadLetters')
-      return deadLetterPlane(options.transport)
+      return deadLetterPlane(this.#transport.inner)
     })
     for (const contract of options.contracts ?? []) this.#registry.add(contract)
     this.use(...(options.middleware ?? []))
@@ -216,6 +222,7 @@ export class Bus implements AsyncDisposable {
     try {
       this.#intake.checkCapabilities()
       for (const contract of this.#registry.all()) contract.probe()
+      if (this.#rootLogger instanceof StandardLogger) await this.#rootLogger.load()
       await this.#open()
       for (const extension of this.#options.extensions ?? []) {
         // Before it starts: one that fails half-way has something to stop, too.
@@ -346,10 +353,22 @@ export class Bus implements AsyncDisposable {
   /**
    * Stops without losing anything: says so, takes no more, lets handlers finish (they can still publish and
    * ask), flushes publishes, closes. What is not finished after `drainTimeoutMs` is left to other instances.
+   *
+   * Called inside a handler of this bus it resolves as soon as the bus has begun to stop: the bus waits for that handler, so
+   * the handler cannot wait for the bus. Outside, it resolves when everything is closed.
    */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop()
-    return this.#stopping
+    const scope = currentScope()
+    return scope === undefined ? this.#stopping : this.#stoppedFor(scope, this.#stopping)
+  }
+
+  async #stoppedFor(scope: Scope, stopping: Promise<void>): Promise<void> {
+    // A handler is known to run once it has given back its promise, which it does before this goes on.
+    await Promise.resolve()
+    if (!this.#intake.isHandling(scope)) return await stopping
+    stopping.catch((error: unknown) => this.#logger.error({ err: error }, 'the bus failed while it stopped'))
+    this.#logger.warn('stop() was called inside a handler: the bus stops when this handler has ended, and the call does not wait for that')
   }
 
   async #stop(): Promise<void> {

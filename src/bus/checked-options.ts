@@ -5,7 +5,7 @@ import type { Logger } from '../core/logger.ts'
 import { type OptionNames, optionNames, refuseUnknown } from '../core/option-names.ts'
 import type { BatchOptions } from './batch-runner.ts'
 import type {
-  AnswerOptions, AskOptions, BatchGroupOptions, BroadcastOptions, BusDefaults, BusOptions, GroupOptions, HandleOptions, PublishOptions, ServiceInfo,
+  AnswerOptions, AskOptions, BatchGroupOptions, BroadcastOptions, BusDefaults, BusOptions, GroupOptions, HandleOptions, PublishOptions, ServiceInfo, TransportSource,
 } from './options.ts'
 import type { Transport } from './port.ts'
 import { inRange, wholeInRange } from './retry-policy.ts'
@@ -68,11 +68,18 @@ export function checkAskOptions(options: AskOptions): void {
   refuseUnknown('bus.ask', options, ASK)
 }
 
+/** The transport itself, also of a value that offers one beside other things. */
+export function transportOf(given: Transport | TransportSource): Transport {
+  return 'transport' in given ? given.transport : given
+}
+
 /** A caller without types may have given a factory that was not called. */
-function checkTransport(option: string, transport: Transport): void {
-  const given: Partial<Transport> | undefined = transport
-  if (typeof given?.open === 'function' && typeof given.capabilities === 'object') return
-  throw new TrunklineError('core.option_invalid', { option, expected: 'a transport, such as memory(), nats({ … }) or sqlite({ … }).transport', actual: `of the type ${typeof transport}` })
+function checkTransport(option: string, given: Transport | TransportSource): void {
+  const value: unknown = given
+  const transport: Partial<Transport> | undefined = typeof value === 'object' && value !== null ? transportOf(given) : undefined
+  if (typeof transport?.open === 'function' && typeof transport.capabilities === 'object') return
+  const expected = 'a transport, such as memory(), nats({ … }), rabbitmq({ … }) or sqlite({ … })'
+  throw new TrunklineError('core.option_invalid', { option, expected, actual: `of the type ${typeof value}` })
 }
 
 function checkLogger(logger: Logger | undefined): void {

@@ -72,6 +72,11 @@ export class LazyContext implements HandlerContext {
     return this.#logger
   }
 
+  /** True where this is the context of the handler that runs in `scope`. */
+  isOf(scope: Scope): boolean {
+    return this.#scope === scope
+  }
+
   /** Aborts the signal, also one that nobody has asked for yet. */
   abort(reason: unknown): void {
     this.#isAborted = true

@@ -116,6 +116,12 @@ export class DeliveryRunner {
     if (this.#inFlight > 0 || this.#suspects > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
   }
 
+  /** True while a handler runs in this scope. */
+  isHandling(scope: Scope): boolean {
+    for (const context of this.#running) if (context.isOf(scope)) return true
+    return false
+  }
+
   /** Tells the handlers that still run to stop. */
   abort(reason: unknown): void {
     for (const context of this.#running) context.abort(reason)

@@ -7,6 +7,7 @@ import type { AnswerOptions, BusDefaults } from './options.ts'
 import type { LightSubscription, Transport, TransportSubscription } from './port.ts'
 import { codeOf, inRange, wholeInRange } from './retry-policy.ts'
 import type { RuntimeTransport } from './runtime-transport.ts'
+import type { Scope } from './scope.ts'
 import type { Sender } from './sender.ts'
 import { type AnyHandle, type SubscriptionPlan, handlerName } from './subscriptions.ts'
 
@@ -159,6 +160,11 @@ export class Intake {
       ...this.#lightRunning.map(({ subscription }) => stopPart('light', () => subscription.close())),
     ])
     await Promise.all([...this.#running.map(({ runner }) => runner.drain()), ...this.#lightRunning.map(({ runner }) => runner.drain())])
+  }
+
+  /** True while a handler of this bus runs in `scope`. */
+  isHandling(scope: Scope): boolean {
+    return [...this.#running, ...this.#lightRunning].some(({ runner }) => runner.isHandling(scope))
   }
 
   /** Tells the handlers that still run that nobody waits for them any more. */

@@ -36,14 +36,22 @@ export interface BusDefaults {
   readonly bodyBytesMax?: number
 }
 
+/** A value that offers a transport beside other things, as a database does. */
+export interface TransportSource {
+  readonly transport: Transport
+}
+
 /** What `createBus` takes. */
 export interface BusOptions {
   readonly service: ServiceInfo
-  /** Carries everything; the bus opens and closes it. */
-  readonly transport: Transport
+  /** Carries everything; the bus opens and closes it. A transport, or a value that has one, such as `sqlite({ … })`. */
+  readonly transport: Transport | TransportSource
   /** Carries broadcasts and requests where `transport` cannot. */
-  readonly light?: Transport
-  /** A pino logger, or anything shaped like one. Default: no logging. */
+  readonly light?: Transport | TransportSource
+  /**
+   * A pino logger, or anything shaped like one; `silentLogger` for none. Default: pino, which writes warnings and errors as
+   * lines of JSON to standard error.
+   */
   readonly logger?: Logger
   readonly defaults?: BusDefaults
   /** Contracts to check at start although this bus does not subscribe to them. */

@@ -16,7 +16,7 @@ export interface Logger {
 
 const nothing: LogMethod = () => {}
 
-/** Writes nothing. It is the default: the library never logs unless it was given a logger. */
+/** Writes nothing: `createBus({ …, logger: silentLogger })` for a bus that is not to log. */
 export const silentLogger: Logger = {
   trace: nothing,
   debug: nothing,

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { type MemoryBroker, memory, memoryBroker } from '../../src/adapters/memory/index.ts'
-import { type Bus, type BusEvent, type BusOptions, command, createBus, event, query, seededRandom } from '../../src/index.ts'
+import { type Bus, type BusEvent, type BusOptions, command, createBus, event, query, seededRandom, silentLogger } from '../../src/index.ts'
 import { type VirtualClock, virtualClock } from '../../src/testing/virtual-clock.ts'
 
 export const Placed = event('sales.order-placed', { schema: z.object({ orderId: z.string(), total: z.int().default(0) }), key: (order) => order.orderId })
@@ -32,6 +32,7 @@ export class BusRig implements AsyncDisposable {
       transport: memory({ broker: this.broker }),
       clock: this.clock,
       random: seededRandom(this.#buses.length + 1),
+      logger: silentLogger,
       ...options,
     })
     bus.observe((one) => this.events.push(one))

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import {
   type Bus, type BusExtension, type BusHealth, type Logger, type Schema, type TransportCapabilities, command, createBus, event, isTrunklineError, query, silentLogger,
 } from '../../src/index.ts'
-import { memory } from '../../src/adapters/memory/index.ts'
+import { memory, memoryBroker } from '../../src/adapters/memory/index.ts'
 import { BusRig, Gate, Placed, Quote as Price, Reserve as StockReserve, rejection } from './bus-rig.ts'
 import { FakeTransport } from './fake-transport.ts'
 
@@ -13,7 +13,7 @@ const Quote = query('pricing.quote-price', { request: z.object({ sku: z.string()
 
 test('carries events, commands, queries and declared errors', async () => {
   const seen: unknown[] = []
-  await using bus = createBus({ service: { name: 'shop' }, transport: memory() })
+  await using bus = createBus({ service: { name: 'shop' }, transport: memory(), logger: silentLogger })
   bus.on(OrderPlaced, { group: 'ledger' }, async ({ data, type }, context) => {
     seen.push([type, data.total, context.attempt])
     if (context.attempt < 2) throw new Error('again')
@@ -352,7 +352,7 @@ test('refuses what is no transport, no logger and no handler before anything run
   expect(refused(() => createBus({ service } as never))).toBe('transport')
   expect(refused(() => createBus({ service, transport: memory(), light: {} as never }))).toBe('light')
   expect(refused(() => createBus({ service, transport: memory(), logger: console as never }))).toBe('logger')
-  await using bus = createBus({ service, transport: memory() })
+  await using bus = createBus({ service, transport: memory(), logger: silentLogger })
   expect(refused(() => bus.on(OrderPlaced, { group: 'ledger' }, undefined as never))).toBe('handler')
 })
 
@@ -360,7 +360,7 @@ test('refuses an asynchronous schema at start where it always is one, else at it
   const always = { '~standard': { version: 1, vendor: 'own', validate: (value: unknown) => Promise.resolve({ value }) } } satisfies Schema
   const problem = expect.stringContaining('asynchronous')
   for (const contract of [event('sales.waited', { schema: always }), query('sales.waited', { request: z.string(), response: always })]) {
-    await using bus = createBus({ service: { name: 'shop' }, transport: memory(), contracts: [contract] })
+    await using bus = createBus({ service: { name: 'shop' }, transport: memory(), logger: silentLogger, contracts: [contract] })
     await expect(bus.start()).rejects.toMatchObject({ code: 'contract.definition_invalid', details: { type: 'sales.waited', problem } })
     expect(bus.state).toBe('stopped')
   }
@@ -368,14 +368,90 @@ test('refuses an asynchronous schema at start where it always is one, else at it
   // A reference to what the module defines later would throw when it is defined; when the bus starts, it is there.
   const Tree = event('sales.tree', { schema: z.object({ child: z.lazy(() => later).optional() }) })
   const later = z.string()
-  await using bus = createBus({ service: { name: 'shop' }, transport: memory(), contracts: [Checked, Tree] })
+  await using bus = createBus({ service: { name: 'shop' }, transport: memory(), logger: silentLogger, contracts: [Checked, Tree] })
   await bus.start()
   await bus.publish(Tree, { child: 'a' })
   await expect(bus.publish(Checked, { id: 'a' })).rejects.toMatchObject({ code: 'contract.definition_invalid', details: { type: 'sales.checked', problem } })
 })
 
+describe('a stop inside a handler', () => {
+  test('does not wait for that handler, which ends, is acknowledged, and lets the bus stop', async () => {
+    await using rig = new BusRig()
+    const lines: string[] = []
+    const write = (fields: object | string, text?: string): void => void lines.push(typeof fields === 'string' ? fields : (text ?? ''))
+    const logger: Logger = { ...silentLogger, warn: write, child: () => logger }
+    const bus = rig.bus({ logger })
+    const seen: string[] = []
+    bus.on(Placed, { group: 'shutdown' }, async ({ data }) => {
+      await Promise.resolve()
+      await bus.stop()
+      seen.push(`${data.orderId} ${bus.state}`)
+    })
+    await bus.start()
+    await bus.publish(Placed, { orderId: '1' })
+    // No time passes: the drain's limit is not what ends it.
+    await rig.clock.settle()
+    expect([seen, bus.state, rig.broker.size]).toEqual([['1 draining'], 'stopped', 0])
+    expect(lines).toEqual([expect.stringContaining('stop() was called inside a handler')])
+    await bus.stop()
+  })
+
+  test('also of a query, before its first await, and for all who call it', async () => {
+    await using rig = new BusRig()
+    const bus = rig.bus()
+    const asking = rig.bus()
+    bus.answer(Price, async () => {
+      await Promise.all([bus.stop(), bus.stop()])
+      return { cents: 5 }
+    })
+    await Promise.all([bus.start(), asking.start()])
+    const answer = asking.ask(Price, { sku: 'a' })
+    await rig.clock.settle()
+    expect([await answer, bus.state]).toEqual([{ cents: 5 }, 'stopped'])
+  })
+
+  test('waits for other handlers, for another bus, and once its handler has ended', async () => {
+    await using rig = new BusRig()
+    const [bus, other] = [rig.bus(), rig.bus()]
+    const gate = new Gate()
+    const states: string[] = []
+    const ended = new Gate()
+    bus.on(Placed, { group: 'slow' }, async () => await gate.opened)
+    other.on(Placed, { group: 'other' }, async () => {
+      const late = ended.opened.then(() => other.stop()).then(() => void states.push(`other ${other.state}`))
+      await bus.stop()
+      states.push(`bus ${bus.state}`)
+      void late
+    })
+    await Promise.all([bus.start(), other.start()])
+    await bus.publish(Placed, { orderId: '1' })
+    await rig.clock.settle()
+    expect([states, bus.state]).toEqual([[], 'draining'])
+    gate.open()
+    await rig.clock.settle()
+    expect(states).toEqual(['bus stopped'])
+    // The scope of the handler flows on, although it has ended.
+    ended.open()
+    await rig.clock.settle()
+    expect(states).toEqual(['bus stopped', 'other stopped'])
+  })
+})
+
+test('takes a value that has a transport for one, so that changing the technology changes one line', async () => {
+  const broker = memoryBroker()
+  const store = { transport: memory({ broker }), events: {} }
+  await using bus = createBus({ service: { name: 'shop' }, transport: store, light: store, logger: silentLogger })
+  await bus.start()
+  await bus.send(Reserve, { sku: 'a' })
+  expect(broker.size).toBe(1)
+  expect((await bus.deadLetters.list()).items).toEqual([])
+  for (const transport of [{ transport: memory as never }, { transport: undefined as never }, {} as never, null as never]) {
+    expect(() => createBus({ service: { name: 'shop' }, transport })).toThrow(expect.objectContaining({ code: 'core.option_invalid', details: expect.objectContaining({ option: 'transport' }) }))
+  }
+})
+
 test('starts once: after a stop it says that a new bus is needed', async () => {
-  const bus = createBus({ service: { name: 'shop' }, transport: memory() })
+  const bus = createBus({ service: { name: 'shop' }, transport: memory(), logger: silentLogger })
   await bus.start()
   await bus.start()
   await bus.stop()
