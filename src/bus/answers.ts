@@ -8,6 +8,7 @@ import { DECLARED_OUTCOME, failureOf } from './calls.ts'
 import { type ContextSource, LazyContext } from './context.ts'
 import { type AnswerOutcome, type HandlerEntry, type RunnerHost, isThenable } from './delivery-runner.ts'
 import { type Envelopes, messageOf, scopeOf } from './envelopes.ts'
+import { KeptAnswer } from './kept-answer.ts'
 import type { LightDelivery } from './port.ts'
 import { codeOf } from './retry-policy.ts'
 import { type Scope, runInScope } from './scope.ts'
@@ -26,7 +27,10 @@ export function answerMessage(envelopes: Envelopes, contract: DefinedContract<st
   const make = (body: Buffer, text: string | undefined): WireMessage => envelopes.make(contract, { body, key: undefined }, undefined, { outcome: text, isAnswer: true, isLight: true })
   if (outcome.kind === 'value') {
     try {
-      return make(contract.encodeReply(outcome.value), undefined)
+      const { value } = outcome
+      // Handled before: the asker gets what was answered then.
+      if (value instanceof KeptAnswer && value.body !== undefined) return make(Buffer.from(value.body), undefined)
+      return make(contract.encodeReply(value instanceof KeptAnswer ? undefined : value), undefined)
     } catch (error) {
       return make(encodeBody(contract.type, failureOf(error)), 'failed')
     }

@@ -6,6 +6,7 @@ import { BODY_BYTES_MAX, DRAIN_TIMEOUT_MS } from '../core/limits.ts'
 import type { Logger } from '../core/logger.ts'
 import { type Random, systemRandom } from '../core/random.ts'
 import { StandardLogger } from '../core/standard-logger.ts'
+import { Attachments } from './attachments.ts'
 import type { BatchHandle } from './batch-runner.ts'
 import { BusCounters, type BusEvent, type BusHealth, type BusState, type BusStats } from './bus-events.ts'
 import { Calls } from './calls.ts'
@@ -16,18 +17,24 @@ import { DeadlineSweep } from './deadline-sweep.ts'
 import type { RunnerHost } from './delivery-runner.ts'
 import { Envelopes } from './envelopes.ts'
 import { Intake } from './intake.ts'
+import { EnvelopeMaker } from './message-maker.ts'
 import { type Middleware, handleChain } from './middleware.ts'
 import type {
   AnswerOptions, AskOptions, BatchGroupOptions, BroadcastOptions, BusDefaults, BusOptions, CallHandler, EventBatchHandler, EventHandler, GroupOptions,
-  HandleOptions, PublishOptions,
+  HandleOptions, MessageOf, PublishOptions, UnitCallHandle, UnitHandle, UnitOptions,
 } from './options.ts'
-import type { BusExtension, Transport, TransportHost } from './port.ts'
+import type { BusExtension, ScheduleOptions, Scheduling, Transport, TransportHost, UnitHost } from './port.ts'
 import { ContractRegistry } from './registry.ts'
 import { RuntimeTransport } from './runtime-transport.ts'
 import { type Scope, currentScope } from './scope.ts'
 import { Sender } from './sender.ts'
-import { type AnyHandle, type PlanRequest, checkEvents, commandPlan, eventPlan, listOf } from './subscriptions.ts'
+import { type AnyHandle, type PlanRequest, type UnitPart, checkEvents, commandPlan, eventPlan, listOf } from './subscriptions.ts'
 import { SuspectGate } from './suspect-gate.ts'
+
+/** Time that stores and other extensions get to stop after the handlers took too long. */
+const EXTENSIONS_STOP_MS = 3_000
+
+type AnyOnOptions = (GroupOptions & Partial<UnitPart>) | BatchGroupOptions | BroadcastOptions
 
 /** A handler as a caller may write it: its parameter is typed by its contract. */
 type TypedHandle = (message: never, context: HandlerContext) => unknown
@@ -76,6 +83,7 @@ export class Bus implements AsyncDisposable {
   readonly #intake: Intake
   readonly #observers = new Set<(event: BusEvent) => void>()
   readonly #started: BusExtension[] = []
+  readonly #attachments: Attachments
   #host: RunnerHost | undefined
   #state: BusState = 'idle'
   /** From the moment the transport is open until it closes: handlers may publish while the bus still starts or drains. */
@@ -112,6 +120,8 @@ export class Bus implements AsyncDisposable {
       this.#mustRun('deadLetters')
       return deadLetterPlane(this.#transport.inner)
     })
+    this.#attachments = new Attachments(() => this.#unitHost())
+    if (options.outbox !== undefined) this.#attachments.add(options.outbox.unitOfWork, options.outbox.scheduling)
     for (const contract of options.contracts ?? []) this.#registry.add(contract)
     this.use(...(options.middleware ?? []))
   }
@@ -151,18 +161,21 @@ export class Bus implements AsyncDisposable {
    * @throws `bus.not_running` after `start`, `bus.subscription_conflict`, `core.option_invalid`, `core.option_unknown`,
    *   `contract.definition_conflict`.
    */
+  on<const C extends EventContract, U extends object, P = undefined>(
+    contracts: C | readonly C[], options: GroupOptions & UnitOptions<U, P, MessageOf<C>>, handler: UnitHandle<C, U, P>,
+  ): this
   on<const C extends EventContract>(contracts: C | readonly C[], options: BatchGroupOptions, handler: EventBatchHandler<C>): this
   on<const C extends EventContract>(contracts: C | readonly C[], options: BroadcastOptions, handler: EventHandler<C>): this
   // The last one, because the compiler explains what is wrong by the last one: a missing group, as a rule.
   on<const C extends EventContract>(contracts: C | readonly C[], options: GroupOptions, handler: EventHandler<C>): this
-  on(contracts: EventContract | readonly EventContract[], options: GroupOptions | BatchGroupOptions | BroadcastOptions, handler: TypedHandle): this {
+  on(contracts: EventContract | readonly EventContract[], options: AnyOnOptions, handler: TypedHandle): this {
     this.#mustBeIdle('on')
     checkOnOptions(options)
     const known = listOf(contracts).map((contract) => this.#registry.add(contract))
     if ('broadcast' in options) {
       checkEvents('broadcast', known)
       this.#intake.addLight('broadcast', known, options, erased(handler))
-    } else this.#intake.add(eventPlan(this.#request(known), options, erased(handler)))
+    } else this.#intake.add(eventPlan(this.#request(known), this.#attached(options), erased(handler)))
     return this
   }
 
@@ -171,13 +184,16 @@ export class Bus implements AsyncDisposable {
    *
    * @throws as `on` does.
    */
+  handle<C extends AnyCommand, U extends object, P = undefined>(
+    contract: C, options: HandleOptions & UnitOptions<U, P, MessageOf<C>>, handler: UnitCallHandle<C, U, P>,
+  ): this
   handle<C extends AnyCommand>(contract: C, handler: CallHandler<C>): this
   handle<C extends AnyCommand>(contract: C, options: HandleOptions, handler: CallHandler<C>): this
-  handle(contract: AnyCommand, ...rest: readonly [TypedHandle] | readonly [HandleOptions, TypedHandle]): this {
+  handle(contract: AnyCommand, ...rest: readonly [TypedHandle] | readonly [HandleOptions & Partial<UnitPart>, TypedHandle]): this {
     this.#mustBeIdle('handle')
     const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest
     checkHandleOptions(options)
-    this.#intake.add(commandPlan(this.#request([this.#registry.add(contract)]), options, erased(handler)))
+    this.#intake.add(commandPlan(this.#request([this.#registry.add(contract)]), this.#attached(options), erased(handler)))
     return this
   }
 
@@ -196,6 +212,23 @@ export class Bus implements AsyncDisposable {
     if (known.kind !== 'query') throw new TrunklineError('bus.subscription_conflict', { subscription: known.type, problem: `it is ${aKind(known.kind)}; answer() takes a query` })
     this.#intake.addLight('request', [known], options, erased(handler))
     return this
+  }
+
+  /** A store that a handler runs in belongs to the bus. */
+  #attached<O extends object>(options: O & Partial<UnitPart>): O & Partial<UnitPart> {
+    if (options.within !== undefined) this.#attachments.add(options.within)
+    return options
+  }
+
+  #unitHost(): UnitHost {
+    const { service, instance } = this
+    return {
+      service: service.name, instance, clock: this.#clock, random: this.#random, logger: this.#logger,
+      messages: new EnvelopeMaker(this.#envelopes, this.#bodyBytesMax),
+      transport: this.#transport.inner,
+      publish: (outbound, timeoutMs) => this.#transport.publish(outbound, timeoutMs),
+      linkState: () => this.#transport.state.state,
+    }
   }
 
   #request(contracts: readonly DefinedContract<string, ContractTypes>[]): PlanRequest {
@@ -224,12 +257,13 @@ export class Bus implements AsyncDisposable {
       for (const contract of this.#registry.all()) contract.probe()
       if (this.#rootLogger instanceof StandardLogger) await this.#rootLogger.load()
       await this.#open()
-      for (const extension of this.#options.extensions ?? []) {
+      for (const extension of this.#extensions()) {
         // Before it starts: one that fails half-way has something to stop, too.
         this.#started.push(extension)
         await extension.start?.()
       }
       await this.#intake.start()
+      for (const extension of this.#started) await extension.ready?.()
     } catch (error) {
       await this.#stopExtensions()
       this.#calls.close()
@@ -239,6 +273,10 @@ export class Bus implements AsyncDisposable {
     }
     this.#enter('running')
     this.#healthChanged()
+  }
+
+  #extensions(): readonly BusExtension[] {
+    return [...this.#attachments.extensions, ...(this.#options.extensions ?? [])]
   }
 
   async #open(): Promise<void> {
@@ -312,6 +350,29 @@ export class Bus implements AsyncDisposable {
     return this.#sender.ask(contract, data, options)
   }
 
+  /**
+   * Publishes an event or sends a command later: at an instant, after a time, or again and again. Resolves with the id to cancel it by, when
+   * it is durably stored. Needs a store: `createBus({ outbox: store.outbox })`.
+   *
+   * @throws `contract.*`, `outbox.timer_invalid`, `outbox.not_attached` without a store, `store.*`, `bus.not_running`.
+   */
+  async schedule<C extends EventContract | AnyCommand>(contract: C, data: DataInput<C>, options: ScheduleOptions): Promise<string> {
+    this.#mustRun('schedule')
+    return await this.#scheduling('schedule').schedule(contract, data, options)
+  }
+
+  /** Cancels what was scheduled. False where it has fired, or never was. @throws `outbox.not_attached`, `store.*`, `bus.not_running`. */
+  async cancelSchedule(id: string): Promise<boolean> {
+    this.#mustRun('cancelSchedule')
+    return await this.#scheduling('cancelSchedule').cancel(id)
+  }
+
+  #scheduling(operation: string): Scheduling {
+    const { scheduling } = this.#attachments
+    if (scheduling === undefined) throw new TrunklineError('outbox.not_attached', { store: 'no store', operation })
+    return scheduling
+  }
+
   /** How the bus feels. `up` only while it runs, its links are up and no subscription is halted. */
   health(): BusHealth {
     const reasons: string[] = []
@@ -327,7 +388,7 @@ export class Bus implements AsyncDisposable {
       if (link.state !== 'up') worsen(link.state, `${transport.inner.name} is ${link.state}: ${link.reason}`)
     }
     for (const [group, reason] of this.#intake.halted()) worsen('down', `the subscription ${group} is halted: ${reason}`)
-    for (const extension of this.#options.extensions ?? []) {
+    for (const extension of this.#extensions()) {
       const part = healthOf(extension)
       if (part !== undefined && part.state !== 'up') worsen(part.state, `${extension.name}: ${part.reasons.join('; ')}`)
     }
@@ -385,6 +446,7 @@ export class Bus implements AsyncDisposable {
       const error = new TrunklineError('bus.not_running', { operation: 'handle', state: 'draining' })
       this.#intake.abort(error)
       this.#logger.warn({ timeoutMs }, 'not everything could be finished in time; it will be redelivered')
+      await this.#bounded(this.#stopExtensions(), EXTENSIONS_STOP_MS)
     }
     this.#calls.close()
     await this.#close()
@@ -398,8 +460,12 @@ export class Bus implements AsyncDisposable {
     await this.#transport.flushed()
   }
 
+  /** The stores last: a user's own extensions may stand on them. */
   async #stopExtensions(): Promise<void> {
-    for (const extension of this.#started.splice(0)) await this.#stopPart(extension.name, () => extension.stop?.())
+    const stores = this.#attachments.extensions
+    const started = this.#started.splice(0)
+    const isStore = (extension: BusExtension): boolean => stores.includes(extension)
+    for (const extension of [...started.filter((one) => !isStore(one)), ...started.filter(isStore)]) await this.#stopPart(extension.name, () => extension.stop?.())
   }
 
   /** What fails to stop must not keep the others from being stopped. */

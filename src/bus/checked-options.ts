@@ -9,25 +9,28 @@ import type {
 } from './options.ts'
 import type { Transport } from './port.ts'
 import { inRange, wholeInRange } from './retry-policy.ts'
+import type { UnitPart } from './subscriptions.ts'
 
 // The compiler knows these names; callers in plain JavaScript, and options that come out of a file, are checked here.
 
 const BUS: OptionNames = optionNames<BusOptions>({
   service: true, transport: true, light: true, logger: true, defaults: true, contracts: true, middleware: true, extensions: true, clock: true, random: true,
+  outbox: true,
 })
 const SERVICE: OptionNames = optionNames<ServiceInfo>({ name: true, version: true })
 const DEFAULTS: OptionNames = optionNames<BusDefaults>({
   retry: true, inFlightMax: true, handlerTimeoutMs: true, publishTimeoutMs: true, askTimeoutMs: true, drainTimeoutMs: true, bodyBytesMax: true,
 })
 const SUBSCRIBE = { inFlightMax: true, timeoutMs: true, retry: true, decide: true, name: true } as const
-const GROUP: OptionNames = optionNames<GroupOptions & BatchGroupOptions>({ ...SUBSCRIBE, group: true, order: true, from: true, batch: true })
+const UNIT = { within: true, prepare: true, batch: true } as const
+const GROUP: OptionNames = optionNames<GroupOptions & BatchGroupOptions & Partial<UnitPart>>({ ...SUBSCRIBE, ...UNIT, group: true, order: true, from: true })
 const BATCH: OptionNames = optionNames<BatchOptions>({ sizeMax: true, waitMs: true })
 const BROADCAST: OptionNames = optionNames<BroadcastOptions>({ broadcast: true, inFlightMax: true, timeoutMs: true, name: true })
-const HANDLE: OptionNames = optionNames<HandleOptions>({ ...SUBSCRIBE, order: true })
+const HANDLE: OptionNames = optionNames<HandleOptions & Partial<UnitPart>>({ ...SUBSCRIBE, ...UNIT, order: true })
 const ANSWER: OptionNames = optionNames<AnswerOptions>({ inFlightMax: true, timeoutMs: true, name: true })
 const SEND = { id: true, correlationId: true, causationId: true, tenant: true, headers: true, traceparent: true, timeoutMs: true } as const
-const PUBLISH: OptionNames = optionNames<PublishOptions>({ ...SEND, deadlineAtMs: true })
-const ASK: OptionNames = optionNames<AskOptions>({ ...SEND, signal: true })
+const PUBLISH: OptionNames = optionNames<PublishOptions>({ ...SEND, deadlineAtMs: true, immediately: true })
+const ASK: OptionNames = optionNames<AskOptions>({ ...SEND, signal: true, immediately: true })
 
 /** Checks what `createBus` was given, names and ranges. @throws `core.option_unknown`, `core.option_invalid`. */
 export function checkBusOptions(options: BusOptions): void {
@@ -48,7 +51,7 @@ export function checkOnOptions(options: GroupOptions | BatchGroupOptions | Broad
 }
 
 /** Checks the names that `bus.handle` was given. @throws `core.option_unknown`, `core.option_invalid`. */
-export function checkHandleOptions(options: HandleOptions): void {
+export function checkHandleOptions(options: HandleOptions & Partial<UnitPart>): void {
   refuseUnknown('bus.handle', options, HANDLE)
   if (options.retry !== undefined) refuseUnknown('retry of bus.handle', options.retry, retryNames)
 }

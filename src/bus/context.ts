@@ -46,6 +46,11 @@ export class LazyContext implements HandlerContext {
     this.isRedriven = delivery.isRedriven
   }
 
+  /** The message as it came. */
+  get wire(): WireMessage {
+    return this.#wire
+  }
+
   get attemptsMax(): number {
     return this.#source.attemptsMax
   }

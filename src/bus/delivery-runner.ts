@@ -311,6 +311,11 @@ export class DeliveryRunner {
     return runInScope(scope, around, { contract: entry.contract, message, context }, () => handle(message, context))
   }
 
+  /** Calls `work` such that what it publishes and reads belongs to the message. */
+  protected inScope<T>(prepared: Prepared, work: () => T): T {
+    return runInScope(prepared.scope, work)
+  }
+
   /** Waits for a handler's promise within its time limit. */
   protected limited(prepared: Prepared, result: PromiseLike<unknown>): Promise<unknown> {
     const { context, message } = prepared

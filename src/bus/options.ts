@@ -8,8 +8,9 @@ import type { BatchOptions } from './batch-runner.ts'
 import type { HandlerContext } from './context.ts'
 import type { SendOptions } from './envelopes.ts'
 import type { Middleware } from './middleware.ts'
-import type { BusExtension, Transport } from './port.ts'
+import type { BusExtension, BusOutbox, Transport } from './port.ts'
 import type { DecideRetry } from './retry-policy.ts'
+import type { UnitContext, WithinOptions } from './within.ts'
 
 /** Who runs on this bus. */
 export interface ServiceInfo {
@@ -48,6 +49,8 @@ export interface BusOptions {
   readonly transport: Transport | TransportSource
   /** Carries broadcasts and requests where `transport` cannot. */
   readonly light?: Transport | TransportSource
+  /** The outbox of the store that this service works with; the bus opens and closes the store. A store named by `within` needs no mention. */
+  readonly outbox?: BusOutbox
   /**
    * A pino logger, or anything shaped like one; `silentLogger` for none. Default: pino, which writes warnings and errors as
    * lines of JSON to standard error.
@@ -128,6 +131,8 @@ export interface PublishOptions extends SendOptions {
   readonly timeoutMs?: number
   /** Wall-clock instant after which the message is dead-lettered instead of handled, in milliseconds. Default: none. */
   readonly deadlineAtMs?: number
+  /** Inside a unit of work: now, and also where the unit is rolled back. Without it a unit refuses; use the unit's own `publish`. */
+  readonly immediately?: boolean
 }
 
 /** Options of `bus.ask`. */
@@ -136,6 +141,8 @@ export interface AskOptions extends SendOptions {
   readonly timeoutMs?: number
   /** Gives the ask up with `bus.ask_cancelled`; the message may be handled nevertheless. */
   readonly signal?: AbortSignal
+  /** Inside a unit of work: although the transaction is held meanwhile. Without it a unit refuses; ask in `prepare`. */
+  readonly immediately?: boolean
 }
 
 /** The message type that a handler of a contract gets, told apart by `type` where there are several. */
@@ -148,3 +155,15 @@ export type EventBatchHandler<C extends Contract> = (messages: readonly MessageO
 /** A handler of a command or query; what it returns is the answer, and nothing where the contract has no reply. */
 export type CallHandler<C extends Contract> = (message: MessageOf<C>, context: HandlerContext) => AnswerOf<C> | PromiseLike<AnswerOf<C>>
 type AnswerOf<C extends Contract> = [ReplyInput<C>] extends [undefined] ? void : ReplyInput<C>
+
+/** What makes a subscription a unit of work; `Prepared` is what `prepare` gives. */
+export interface UnitOptions<U extends object, Prepared, M> extends WithinOptions<U, Prepared> {
+  readonly prepare?: (message: M, context: HandlerContext) => Prepared | PromiseLike<Prepared>
+}
+
+/** A handler of events that is a unit of work. */
+export type UnitHandle<C extends Contract, U extends object, Prepared> = (message: MessageOf<C>, context: UnitContext<U, Prepared>) => unknown
+/** A handler of a command that is a unit of work. */
+export type UnitCallHandle<C extends Contract, U extends object, Prepared> = (
+  message: MessageOf<C>, context: UnitContext<U, Prepared>,
+) => AnswerOf<C> | PromiseLike<AnswerOf<C>>

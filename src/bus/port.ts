@@ -298,6 +298,8 @@ export interface BusExtension {
   readonly name: string
   /** After the transport is open and before deliveries start. */
   start?(): Promise<void>
+  /** After deliveries have started: the time to send something that this process itself may want. */
+  ready?(): Promise<void>
   /** The bus begins to stop: the time to say so. Intake stops next; publishing still works. */
   drain?(): Promise<void>
   /** After handlers have finished and before the transport closes; also after a start that failed. */

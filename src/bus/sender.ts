@@ -18,6 +18,7 @@ import type { ContractRegistry } from './registry.ts'
 import { inRange } from './retry-policy.ts'
 import type { RuntimeTransport } from './runtime-transport.ts'
 import { currentScope } from './scope.ts'
+import { refuseInUnit } from './unit-scope.ts'
 
 const STORED: Promise<void> = Promise.resolve()
 
@@ -57,6 +58,7 @@ export class Sender {
   broadcast(contract: Contract, data: unknown, options: PublishOptions | undefined): Promise<void> {
     try {
       this.#parts.mustRun('broadcast')
+      if (options?.immediately !== true) refuseInUnit('bus.broadcast')
       checkPublishOptions('bus.broadcast', options)
       this.light('canBroadcast', contract.type)
       const known = this.#parts.registry.add(contract)
@@ -72,6 +74,7 @@ export class Sender {
   ask(contract: Contract, data: unknown, options: AskOptions): Promise<unknown> {
     try {
       this.#parts.mustRun('ask')
+      if (options.immediately !== true) refuseInUnit('bus.ask')
       checkAskOptions(options)
       const light = this.light('canRequest', contract.type)
       const known = this.#parts.registry.add(contract)
@@ -100,6 +103,7 @@ export class Sender {
   store(kind: 'event' | 'command', contract: Contract, data: unknown, options: PublishOptions | undefined): Promise<void> {
     try {
       this.#parts.mustRun(kind === 'event' ? 'publish' : 'send')
+      if (options?.immediately !== true) refuseInUnit(kind === 'event' ? 'bus.publish' : 'bus.send')
       checkPublishOptions(kind === 'event' ? 'bus.publish' : 'bus.send', options)
       const known = this.#parts.registry.add(contract)
       if (known.kind !== kind) throw wrongKind(known, aKind(kind))

@@ -8,6 +8,8 @@ import type { HandlerContext } from './context.ts'
 import { DeliveryRunner, type HandlerEntry, type RunnerHost } from './delivery-runner.ts'
 import type { BusDefaults, GroupOptions, HandleOptions, SubscribeOptions } from './options.ts'
 import type { Subscription } from './port.ts'
+import { UnitBatchRunner } from './unit-batch-runner.ts'
+import { type UnitHandler, type Within, type WithinOptions, withinHandle } from './within.ts'
 import { type DecideRetry, type RetryPolicy, inRange, retryPolicy, wholeInRange } from './retry-policy.ts'
 
 /** A handler with its types erased. */
@@ -25,6 +27,8 @@ export class SubscriptionPlan {
   readonly #decide: DecideRetry | undefined
   readonly #entries = new Map<string, HandlerEntry>()
   readonly #batch: { readonly options: Required<BatchOptions>; readonly handle: BatchHandle } | undefined
+  readonly #within: Within | undefined
+  readonly #units = new Map<string, UnitHandler>()
 
   constructor(parts: PlanParts) {
     this.kind = parts.kind
@@ -36,6 +40,7 @@ export class SubscriptionPlan {
     this.policy = parts.policy
     this.#decide = parts.decide
     this.#batch = parts.batch
+    this.#within = parts.within
   }
 
   /** Names of the types, sorted. */
@@ -49,14 +54,21 @@ export class SubscriptionPlan {
       throw conflict(this.group, `${entry.contract.type} has two handlers in one group; give the second one a group of its own`)
     }
     if (this.order === 'key' && !entry.contract.hasKey) throw conflict(this.group, `order by key was asked for, but ${entry.contract.type} has no key`)
-    this.#entries.set(entry.contract.type, entry)
+    const within = this.#within
+    if (within === undefined) {
+      this.#entries.set(entry.contract.type, entry)
+      return
+    }
+    const unit = { contract: entry.contract, handle: entry.handle, prepare: within.prepare }
+    this.#units.set(entry.contract.type, unit)
+    this.#entries.set(entry.contract.type, { ...entry, handle: withinHandle(within.unitOfWork, unit) })
   }
 
   /** @throws `bus.subscription_conflict` when another `on` of the group wants something else. */
   join(other: SubscriptionPlan): void {
     const mine = JSON.stringify(this.#shape())
     const theirs = JSON.stringify(other.#shape())
-    if (mine !== theirs || this.#batch !== undefined || other.#batch !== undefined || this.#decide !== other.#decide) {
+    if (mine !== theirs || this.#batch !== undefined || other.#batch !== undefined || this.#within !== undefined || other.#within !== undefined || this.#decide !== other.#decide) {
       throw conflict(this.group, `the group is used twice with different options: ${mine} and ${theirs}`)
     }
     for (const entry of other.#entries.values()) this.add(entry)
@@ -76,21 +88,24 @@ export class SubscriptionPlan {
       order: this.order,
       from: this.from,
       // Twice as many as run, so that the next ones are at hand when a handler ends.
-      inFlightMax: Math.max(this.inFlightMax * 2, this.#batch === undefined ? 1 : this.#batch.options.sizeMax),
+      inFlightMax: Math.max(this.inFlightMax * 2, this.#batch?.options.sizeMax ?? 1, (this.#within?.batch?.sizeMax ?? 0) * 2),
       handlerTimeoutMs: this.handlerTimeoutMs,
     }
   }
 
   /** What handles the deliveries. */
   runner(host: RunnerHost): DeliveryRunner {
+    const within = this.#within
     const options = {
       group: this.group,
-      inFlightMax: this.#batch === undefined ? this.inFlightMax : Math.max(this.inFlightMax, this.#batch.options.sizeMax),
+      // With shared transactions the next batch fills while one is under way.
+      inFlightMax: Math.max(this.inFlightMax, this.#batch?.options.sizeMax ?? 1, (within?.batch?.sizeMax ?? 0) * 2),
       handlerTimeoutMs: this.handlerTimeoutMs,
       policy: this.policy,
       decide: this.#decide,
       entries: this.#entries,
     }
+    if (within?.batch !== undefined) return new UnitBatchRunner(options, host, { unitOfWork: within.unitOfWork, batch: within.batch, handlers: this.#units })
     return this.#batch === undefined ? new DeliveryRunner(options, host) : new BatchRunner(options, host, this.#batch.options, this.#batch.handle)
   }
 }
@@ -105,6 +120,7 @@ interface PlanParts {
   readonly policy: RetryPolicy
   readonly decide: DecideRetry | undefined
   readonly batch: { readonly options: Required<BatchOptions>; readonly handle: BatchHandle } | undefined
+  readonly within: Within | undefined
 }
 
 /** What a plan is made from. */
@@ -115,15 +131,17 @@ export interface PlanRequest {
 }
 
 /** Plan of `bus.on`. */
-export function eventPlan(request: PlanRequest, options: GroupOptions & { readonly batch?: BatchOptions }, handle: AnyHandle | BatchHandle): SubscriptionPlan {
+export function eventPlan(request: PlanRequest, options: GroupOptions & Partial<UnitPart> & { readonly batch?: BatchOptions }, handle: AnyHandle | BatchHandle): SubscriptionPlan {
   const { contracts, service } = request
   const group = `${service}.${checkedName('group', options.group)}`
   checkEvents(group, contracts)
   if (contracts.length === 0) throw conflict(group, 'no contract was given')
   const order = options.order ?? (contracts.some((contract) => contract.order === 'key') ? 'key' : 'none')
+  const within = withinOf(options)
   // The overloads of `on` tied the form of the handler to `batch`.
-  const batch = options.batch === undefined ? undefined : { options: checkedBatch(options.batch), handle: handle as BatchHandle }
-  const plan = new SubscriptionPlan({ kind: 'event', group, order, from: options.from ?? 'new', ...common(request, options), batch })
+  const batch = options.batch === undefined || within !== undefined ? undefined : { options: checkedBatch(options.batch), handle: handle as BatchHandle }
+  const plan = new SubscriptionPlan({ kind: 'event', group, order, from: options.from ?? 'new', ...common(request, options), batch, within })
+  // As above: without `batch` it takes one message.
   const one: AnyHandle = batch === undefined ? (handle as AnyHandle) : (message, context) => batch.handle([message], context)
   for (const contract of contracts) plan.add({ contract, name: handlerName(options, handle, group), handle: one })
   return plan
@@ -135,13 +153,14 @@ export function checkEvents(subscription: string, contracts: readonly Contract[]
 }
 
 /** Plan of `bus.handle`. */
-export function commandPlan(request: PlanRequest, options: HandleOptions, handle: AnyHandle): SubscriptionPlan {
+export function commandPlan(request: PlanRequest, options: HandleOptions & Partial<UnitPart>, handle: AnyHandle): SubscriptionPlan {
   const [contract] = request.contracts
   if (contract === undefined || contract.kind !== 'command') {
     throw conflict(contract?.type ?? '', contract === undefined ? 'handle() takes a command' : `it is ${aKind(contract.kind)}; handle() takes a command`)
   }
   const plan = new SubscriptionPlan({
     kind: 'command', group: contract.type, order: options.order ?? contract.order, from: 'beginning', ...common(request, options), batch: undefined,
+    within: withinOf(options),
   })
   plan.add({ contract, name: handlerName(options, handle, contract.type), handle })
   return plan
@@ -155,6 +174,17 @@ function common(request: PlanRequest, options: SubscribeOptions): Pick<PlanParts
     policy: retryPolicy(defaults.retry, ...contracts.map((contract) => contract.retry), options.retry),
     decide: options.decide,
   }
+}
+
+/** The options of a unit of work, with their types erased. */
+export type UnitPart = WithinOptions<object, unknown>
+
+function withinOf(options: Partial<UnitPart>): Within | undefined {
+  const { within, prepare, batch } = options
+  if (within === undefined) return undefined
+  // The overloads tied `prepare` to the contracts, as they did the handler.
+  const erased = prepare as AnyHandle | undefined
+  return { unitOfWork: within, prepare: erased, batch: batch === undefined ? undefined : checkedBatch(batch) }
 }
 
 function checkedBatch(batch: BatchOptions): Required<BatchOptions> {

@@ -125,8 +125,8 @@ export class AlarmClock {
   /** What was missed while nobody ran is not made up for: it fires once, and next at its next time from now on. */
   async #again(tx: UnitTransaction<unknown>, timer: StoredTimer): Promise<void> {
     if (timer.recurrence === undefined) return
-    const { next } = checkedRecurrence(timer.id, timer.recurrence)
-    const atMs = next(Math.max(timer.dueAtMs, this.#parts.host.clock.nowMs()))
+    const recurrence = checkedRecurrence(timer.id, timer.recurrence)
+    const atMs = recurrence.next(Math.max(timer.dueAtMs, this.#parts.host.clock.nowMs()))
     await tx.putTimer({ id: timer.id, due: { atMs }, kind: timer.kind, message: timer.message, recurrence: timer.recurrence })
   }
 

@@ -72,7 +72,7 @@ export class StoreSession<Tx> {
     this.eventParts = eventParts(backend, messages, this.units)
   }
 
-  async start(): Promise<void> {
+  async open(): Promise<void> {
     const { clock, random, logger, service, instance } = this.#host
     await this.#backend.open({
       clock, random, logger, service, instance, isOwnTransport: this.#isOwnTransport,
@@ -85,6 +85,10 @@ export class StoreSession<Tx> {
       this.#relay?.heard()
       this.#alarm.look()
     })
+  }
+
+  /** Begins to publish and to fire, once the subscriptions of this process are there to get it. */
+  async start(): Promise<void> {
     await this.#leases.start()
     this.#relay?.start()
     this.#alarm.start()
@@ -125,7 +129,7 @@ function eventParts<Tx>(backend: StoreBackend<Tx>, messages: MessageMaker, units
     checkpoints: backend.checkpoints,
     messages,
     // With messages that leave by the outbox it takes a transaction; without, one statement does.
-    append: async (stream, expected, facts, hasPublic, events) =>
+    append: (stream, expected, facts, hasPublic, events) =>
       hasPublic ? units.transact((unit) => unit.append(stream, expected, facts)) : backend.log.append(stream, expected, events),
   }
 }

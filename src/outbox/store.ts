@@ -36,6 +36,7 @@ export function storeOf<Tx>(backend: StoreBackend<Tx>, options: StoreOptions = {
  */
 export class Store<Tx> implements UnitOfWork<Unit<Tx>> {
   readonly name: string
+  declare readonly '~unit'?: Unit<Tx>
   /** Streams of events. */
   readonly events: EventStore
   /** Messages that wait for the relay, and the way to write them in a transaction of your own. */
@@ -75,7 +76,7 @@ export class Store<Tx> implements UnitOfWork<Unit<Tx>> {
    */
   async transaction<T>(work: (unit: Unit<Tx>) => T | PromiseLike<T>, options: { readonly signal?: AbortSignal } = {}): Promise<T> {
     refuseInUnit('transaction')
-    return this.#running('transaction').units.transact(work, options.signal)
+    return await this.#running('transaction').units.transact(work, options.signal)
   }
 
   /** Ties it to a bus; what it gives back opens and closes it with the bus. @throws `outbox.attached_twice`. */
@@ -87,8 +88,9 @@ export class Store<Tx> implements UnitOfWork<Unit<Tx>> {
       name: this.name,
       start: async () => {
         this.#session = session
-        await session.start()
+        await session.open()
       },
+      ready: () => session.start(),
       stop: async () => {
         await session.stop()
         this.#session = undefined
@@ -113,6 +115,7 @@ export class Store<Tx> implements UnitOfWork<Unit<Tx>> {
     this.#opened = extension
     try {
       await extension.start?.()
+      await extension.ready?.()
     } catch (thrown) {
       await this.close()
       throw thrown

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { createHash } from 'node:crypto'
 import type { UnitOutcome, UnitRequest } from '../bus/port.ts'
 import { runAsUnit } from '../bus/unit-scope.ts'
@@ -76,9 +77,11 @@ export class UnitRunner<Tx> {
    * @throws what `work` throws, and what `StoreBackend.transact` throws.
    */
   transact<T>(work: (unit: Unit<Tx>) => T | PromiseLike<T>, signal?: AbortSignal): Promise<T> {
+    // A database may call it out of its own queue: what the user's own tracing keeps has to come along.
+    const inHere = AsyncLocalStorage.snapshot()
     return this.#repeated(async (transaction) => {
       const unit = transaction.unit()
-      return runAsUnit(() => work(unit))
+      return await inHere(() => runAsUnit(() => work(unit)))
     }, signal)
   }
 
@@ -86,7 +89,7 @@ export class UnitRunner<Tx> {
   async run(request: UnitRequest): Promise<UnitOutcome> {
     const entry = entryOf(request)
     try {
-      return await this.#repeated(async (transaction) => this.#handled(transaction, request, entry, await transaction.tx.enter(entry)), request.signal)
+      return await this.#repeated(async (transaction) => await this.#handled(transaction, request, entry, await transaction.tx.enter(entry)), request.signal)
     } catch (error) {
       return { kind: 'failed', error }
     }
@@ -145,7 +148,7 @@ export class UnitRunner<Tx> {
     const { id, source, group } = entry
     if (verdict.kind === 'collision') throw new TrunklineError('outbox.id_collision', { id, source, group })
     const unit = transaction.unit()
-    const value: unknown = await runAsUnit(() => request.work(unit))
+    const value: unknown = await request.work(unit)
     if (request.encodeAnswer !== undefined) await transaction.tx.keepAnswer(entry, request.encodeAnswer(value))
     return { kind: 'done', value }
   }

@@ -31,6 +31,6 @@ export class EventStore {
   async append(stream: string, expected: ExpectedRevision, facts: readonly Fact[]): Promise<Appended> {
     const { messages, append } = this.#parts('append')
     const events = newEvents(messages, facts)
-    return append(checkedStream(stream), checkedExpectation(expected), facts, events.some(({ isPublic }) => isPublic), events)
+    return await append(checkedStream(stream), checkedExpectation(expected), facts, events.some(({ isPublic }) => isPublic), events)
   }
 }

@@ -97,7 +97,7 @@ function arrowProblem(from: string, to: string, one: Import): string | undefined
   const target = placeOf(to)
   if (source.room === undefined) return from === 'src/index.ts' ? entryProblem(target) : 'only src/index.ts stands outside the rooms'
   if (target.room === undefined) return 'nothing imports the entry point'
-  if (source.room === 'adapters') return adapterProblem(source, target, to)
+  if (source.room === 'adapters') return isComposition(from, to) ? undefined : adapterProblem(source, target, to)
   if (source.room === target.room) return undefined
   if (target.room === 'adapters') return intoAdapterProblem(source.room, target, one)
   if (isRoom(source.room) && ARROWS[source.room].some((room) => room === target.room)) return undefined
@@ -107,6 +107,11 @@ function arrowProblem(from: string, to: string, one: Import): string | undefined
 function entryProblem(target: Place): string | undefined {
   const isComposed = SHOWN.some((room) => room === target.room)
   return isComposed ? undefined : `the entry point must not import ${target.room ?? 'itself'}`
+}
+
+/** One file of an adapter puts its database together with the rooms that make a store of it, as the entry point composes the library. */
+function isComposition(from: string, to: string): boolean {
+  return /^src\/adapters\/(\w+)\/\1-composed\.ts$/.test(from) && /^src\/outbox\/store(?:-options)?\.ts$/.test(to)
 }
 
 function adapterProblem(source: Place, target: Place, to: string): string | undefined {
