@@ -211,6 +211,11 @@ export function sameMessage(actual: WireMessage | undefined, expected: WireMessa
   }
 }
 
+/** One of several, in turn. */
+export function oneOf<T>(several: readonly T[], turn: number): T {
+  return several[turn % several.length] ?? fail('there is one')
+}
+
 /** A unit gives up on purpose with this. */
 export function giveUp(): TrunklineError {
   return new TrunklineError('bus.rejected', { reason: 'the case rolls back' })

@@ -239,7 +239,7 @@ export const unitCases: readonly StoreCase[] = storeCasesOf('units', [
     name: 'refuses handles that it does not know',
     async run(stage) {
       const backend = await stage.open()
-      for (const handle of [undefined, 'tx', {}, () => {}, []]) await refusal(() => backend.adopt(handle), 'core.option_invalid', String(handle))
+      for (const handle of [undefined, 'tx', {}, () => {}, []]) await refusal(() => backend.adopt(handle), 'core.option_invalid', typeof handle)
     },
   },
 ])

@@ -1,10 +1,10 @@
-import { deepEqual, equal, ok } from 'node:assert/strict'
+import { deepEqual, equal } from 'node:assert/strict'
 import type { StoreBackend } from '../outbox/port.ts'
 import type { StoredEvent } from '../store/port.ts'
 import { range, sorted } from './conformance-stage.ts'
 import { type StoreCase, storeCasesOf } from './store-conformance-case.ts'
 import { inPositionOrder } from './store-conformance-log.ts'
-import { type StoreStage, giveUp, newEvents, numbersOf, readAll } from './store-conformance-stage.ts'
+import { type StoreStage, giveUp, newEvents, numbersOf, oneOf, readAll } from './store-conformance-stage.ts'
 
 const WRITERS = 16
 const UNITS = 12
@@ -19,7 +19,7 @@ export const writerCases: readonly StoreCase[] = storeCasesOf('writers', [
       const reader = await stage.open()
       const follower = stage.follow(reader.log, { kind: 'all' }, undefined, 50)
       const write = async (writer: number): Promise<void> => {
-        const { log } = pick(backends, writer)
+        const { log } = oneOf(backends, writer)
         for (const at of range(1, UNITS)) await log.append(`order-${(writer + at) % STREAMS}`, 'any', newEvents(range(1, 3).map((n) => numberOf(writer, at, n))))
       }
       await Promise.all(range(1, WRITERS).map(write))
@@ -37,7 +37,7 @@ export const writerCases: readonly StoreCase[] = storeCasesOf('writers', [
       const reader = await stage.open()
       const readers = [stage.follow(reader.log, { kind: 'all' }, undefined, 7), stage.follow(reader.log, { kind: 'category', category: 'order' }, undefined, 1_000)]
       const committed: number[] = []
-      await Promise.all(range(1, WRITERS).map((writer) => writeUnits(stage, pick(backends, writer), writer, committed)))
+      await Promise.all(range(1, WRITERS).map((writer) => writeUnits(stage, oneOf(backends, writer), writer, committed)))
       for (const { events } of readers) await seenOnce(stage, events, committed)
       deepEqual(numbersOf(await readAll(reader.log, { kind: 'all' })), readers[0]?.numbers)
     },
@@ -65,12 +65,6 @@ export const writerCases: readonly StoreCase[] = storeCasesOf('writers', [
 
 function numberOf(writer: number, at: number, n: number): number {
   return writer * 10_000 + at * 10 + n
-}
-
-function pick(backends: readonly StoreBackend<unknown>[], writer: number): StoreBackend<unknown> {
-  const backend = backends[writer % backends.length]
-  ok(backend !== undefined)
-  return backend
 }
 
 /** Units that append to two streams, some slowly, some rolled back. The streams are taken in one order, so that they cannot wait for each other in a circle. */

@@ -2,12 +2,17 @@ import { rejects } from 'node:assert/strict'
 import { isTrunklineError } from '../core/errors.ts'
 import type { LogCapabilities } from '../store/port.ts'
 import type { RegisterCase } from './conformance.ts'
+import { bodyCases } from './store-conformance-bodies.ts'
 import type { StoreCase } from './store-conformance-case.ts'
+import { checkpointCases, leaseCases } from './store-conformance-checkpoints.ts'
 import { followCases } from './store-conformance-follow.ts'
+import { inboxCases } from './store-conformance-inbox.ts'
 import { logCases } from './store-conformance-log.ts'
 import { metadataCases } from './store-conformance-metadata.ts'
+import { outboxCases } from './store-conformance-outbox.ts'
 import { StoreStage } from './store-conformance-stage.ts'
 import type { StoreSubject } from './store-conformance-subject.ts'
+import { timerCases } from './store-conformance-timers.ts'
 import { unitCases } from './store-conformance-units.ts'
 import { writerCases } from './store-conformance-writers.ts'
 
@@ -15,7 +20,9 @@ import { writerCases } from './store-conformance-writers.ts'
  * Every case for the ports of a store, family by family. One file each: `store-conformance-<family>.ts`; a store is described
  * as a `StoreSubject` (`store-conformance-subject.ts`), and `test/conformance/store-memory.test.ts` shows how it is run.
  */
-export const storeCases: readonly StoreCase[] = [...logCases, ...followCases, ...metadataCases, ...unitCases, ...writerCases]
+export const storeCases: readonly StoreCase[] = [
+  ...logCases, ...followCases, ...metadataCases, ...unitCases, ...writerCases, ...checkpointCases, ...leaseCases, ...inboxCases, ...outboxCases, ...timerCases, ...bodyCases,
+]
 
 /** What a case means for one store. */
 export type StoreStanding =
