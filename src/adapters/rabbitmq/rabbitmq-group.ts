@@ -1,20 +1,22 @@
 import type { DeliverySink, Subscription, TransportHost, TransportSubscription } from '../../bus/port.ts'
-import type { RabbitChannel, RabbitMessage, RabbitTable } from './rabbitmq-client.ts'
+import type { RabbitChannel, RabbitMessage } from './rabbitmq-client.ts'
 import { answered } from './rabbitmq-deadline.ts'
 import { RabbitDelivery, type DeliveryDesk } from './rabbitmq-delivery.ts'
 import { GroupChannel } from './rabbitmq-group-channel.ts'
 import type { RabbitIntake } from './rabbitmq-intake.ts'
 import type { RabbitLink } from './rabbitmq-link.ts'
-import { ATTEMPTS_HEADER, countOf, DELAY_LEFT_HEADER, deliveriesBefore, messageOf, REDRIVEN_HEADER } from './rabbitmq-message.ts'
+import { ATTEMPTS_HEADER, countOf, deliveriesBefore, messageOf, REDRIVEN_HEADER, stateHeadersOf } from './rabbitmq-message.ts'
 import type { Moved, RabbitMover } from './rabbitmq-mover.ts'
 import type { RabbitPublisher } from './rabbitmq-publisher.ts'
 import { RabbitStation, type StationSettings } from './rabbitmq-station.ts'
+import type { RabbitTimekeeper } from './rabbitmq-timekeeper.ts'
 import type { RabbitTopology } from './rabbitmq-topology.ts'
 
 /** What the subscriptions of one transport share. */
 export interface GroupSettings extends StationSettings {
   readonly topology: RabbitTopology
   readonly mover: RabbitMover
+  readonly timekeeper: RabbitTimekeeper
   readonly publisher: RabbitPublisher
   readonly consumeLink: RabbitLink
   readonly publishLink: RabbitLink
@@ -59,6 +61,8 @@ export class RabbitGroup implements TransportSubscription {
   /** Resolves when the group exists and its messages come. */
   async open(): Promise<void> {
     try {
+      // Long before the first retry: a queue declared a moment before the broker is killed can come back dead.
+      await this.#settings.timekeeper.open()
       await this.#mainStation.open()
       await this.#suspectStation.open()
     } catch (error) {
@@ -124,8 +128,6 @@ export class RabbitGroup implements TransportSubscription {
     const { topology } = this.#settings
     const queues: string[] = []
     await topology.declareOrder(channel, kind, group, 'none')
-    // Long before the first retry: a queue declared a moment before the broker is killed can come back dead.
-    if (!isSuspects) await topology.declareDelays(channel)
     for (const type of types) {
       const queue = await topology.declareGroup(channel, kind, group, type)
       const consumed = isSuspects ? topology.names.suspects(queue) : queue
@@ -153,12 +155,9 @@ export class RabbitGroup implements TransportSubscription {
     const message = messageOf(raw)
     const attempts = countOf(headers, ATTEMPTS_HEADER)
     const isRedriven = headers?.[REDRIVEN_HEADER] !== undefined
-    const moved: Moved = { raw, message, intake, queue: desk.queue, repair: desk.repair }
-    const leftMs = countOf(headers, DELAY_LEFT_HEADER)
     if (raw.fields.redelivered) {
-      this.#track(desk.mover.toQueue(moved, this.#settings.topology.names.suspects(desk.queue), stateHeaders(attempts, isRedriven)))
-    } else if (leftMs > 0) {
-      this.#track(desk.mover.later(moved, leftMs, stateHeaders(attempts, isRedriven)))
+      const moved: Moved = { raw, message, intake, queue: desk.queue, repair: desk.repair }
+      this.#track(desk.mover.toQueue(moved, this.#settings.topology.names.suspects(desk.queue), stateHeadersOf(raw)))
     } else {
       this.#hand(new RabbitDelivery(desk, intake, raw, message, { attempt: attempts + 1, isSuspect: false, isRedriven }))
     }
@@ -185,8 +184,4 @@ export class RabbitGroup implements TransportSubscription {
     }
     move.then(end, end)
   }
-}
-
-function stateHeaders(attempts: number, isRedriven: boolean): RabbitTable {
-  return { [ATTEMPTS_HEADER]: `${attempts}`, ...(isRedriven ? { [REDRIVEN_HEADER]: '1' } : {}) }
 }

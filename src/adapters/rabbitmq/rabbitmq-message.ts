@@ -16,7 +16,11 @@ const PREFIX_OTHER = 'cloudEvents_'
 export const ATTEMPTS_HEADER = 'trunkline-attempts'
 /** Set on a message that was taken out of the dead letters by hand. */
 export const REDRIVEN_HEADER = 'trunkline-redriven'
-/** Milliseconds of a delay that the ladder could not hold in one go. */
+/** When a delayed message has waited long enough, in milliseconds since 1970. */
+export const DELAY_UNTIL_HEADER = 'trunkline-delay-until'
+/** Queue that a delayed message goes back to. */
+export const DELAY_QUEUE_HEADER = 'trunkline-delay-queue'
+/** Milliseconds that a delayed message has to wait once more after that. */
 export const DELAY_LEFT_HEADER = 'trunkline-delay-left'
 
 /** Farthest instant from 1970 that has a text. */
@@ -125,6 +129,13 @@ export function countOf(headers: RabbitTable | undefined, name: string): number 
   return Number.isSafeInteger(value) && value >= 0 ? value : 0
 }
 
+/** How a message stands, for a copy that is to stand the same. */
+export function stateHeadersOf(raw: RabbitMessage): RabbitTable {
+  const headers = raw.properties.headers
+  const isRedriven = headers?.[REDRIVEN_HEADER] !== undefined
+  return { [ATTEMPTS_HEADER]: `${countOf(headers, ATTEMPTS_HEADER)}`, ...(isRedriven ? { [REDRIVEN_HEADER]: '1' } : {}) }
+}
+
 /** Times that a queue gave the message out before, where the broker counts it. 4.x counts in two headers (R-12). */
 export function deliveriesBefore(raw: RabbitMessage): number {
   if (!raw.fields.redelivered) return 0
@@ -133,8 +144,8 @@ export function deliveriesBefore(raw: RabbitMessage): number {
 }
 
 /** What brokers add, what would route a copy once more (`CC`, `BCC`), and what says how a copy of ours stands. */
-const NOT_COPIED: ReadonlySet<string> = new Set(['CC', 'BCC', 'x-delivery-count', 'x-acquired-count', ATTEMPTS_HEADER, REDRIVEN_HEADER, DELAY_LEFT_HEADER])
-const NOT_COPIED_PREFIXES: readonly string[] = ['x-death', 'x-first-death', 'x-last-death', 'trunkline-dead-', 'trunkline-hold-']
+const NOT_COPIED: ReadonlySet<string> = new Set(['CC', 'BCC', 'x-delivery-count', 'x-acquired-count', ATTEMPTS_HEADER, REDRIVEN_HEADER])
+const NOT_COPIED_PREFIXES: readonly string[] = ['x-death', 'x-first-death', 'x-last-death', 'trunkline-dead-', 'trunkline-hold-', 'trunkline-delay-']
 
 /** Headers that a copy keeps; the same at every delivery. */
 function copiedHeaders(raw: RabbitMessage): Record<string, unknown> {

@@ -4,9 +4,9 @@ import type { WireMessage } from '../../core/envelope.ts'
 import type { DeadLetterRecord, TransportHost } from '../../bus/port.ts'
 import { encodeDeadLetterRecord } from '../../bus/protocol/dead-letter-record.ts'
 import type { RabbitMessage, RabbitTable } from './rabbitmq-client.ts'
-import { DELAY_UNIT_MS, delayRoute } from './rabbitmq-delay.ts'
+import { delayOf } from './rabbitmq-delay.ts'
 import type { RabbitIntake } from './rabbitmq-intake.ts'
-import { copyOptionsOf, DELAY_LEFT_HEADER } from './rabbitmq-message.ts'
+import { copyOptionsOf, DELAY_LEFT_HEADER, DELAY_QUEUE_HEADER, DELAY_UNTIL_HEADER } from './rabbitmq-message.ts'
 import type { RabbitNames } from './rabbitmq-names.ts'
 import type { RabbitPublisher } from './rabbitmq-publisher.ts'
 import type { Kind } from './rabbitmq-topology.ts'
@@ -61,10 +61,16 @@ export class RabbitMover {
 
   /** Lets the message come back to its queue after a time. */
   later(moved: Moved, delayMs: number, headers: RabbitTable): Promise<void> {
-    if (!(delayMs >= DELAY_UNIT_MS / 2)) return this.toQueue(moved, moved.queue, headers)
-    const { level, routingKey, leftMs } = delayRoute(delayMs, moved.queue)
+    if (!(delayMs > 0)) return this.toQueue(moved, moved.queue, headers)
+    const { level, heldMs, leftMs } = delayOf(delayMs)
+    const until = Math.ceil(this.#host.clock.nowMs() + heldMs)
     const left = leftMs > 0 ? { [DELAY_LEFT_HEADER]: `${Math.ceil(leftMs)}` } : {}
-    return this.#move(moved, { exchange: this.#names.delay(level), routingKey, headers: { ...headers, ...left } })
+    return this.toQueue(moved, this.#names.delay(level), { ...headers, [DELAY_UNTIL_HEADER]: `${until}`, [DELAY_QUEUE_HEADER]: moved.queue, ...left })
+  }
+
+  /** Moves a message that was delayed back to its queue, or to the unrouted ones where that was deleted. */
+  back(moved: Moved, headers: RabbitTable): Promise<void> {
+    return this.#move(moved, { exchange: this.#names.due, routingKey: moved.queue, headers })
   }
 
   /** Moves a message to the dead letters. */

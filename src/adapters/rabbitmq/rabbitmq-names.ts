@@ -5,7 +5,7 @@ import type { WireMessage } from '../../core/envelope.ts'
 // Every part that comes from outside is a checked name or type, so `:` and `~` can only be ours and no
 // two addresses collide. Keys and ids of messages never enter a name (R-19, R-23).
 
-/** Longest queue name that is written out: a delay route holds 28 bytes of levels before it, and 255 is the limit (R-19). */
+/** Longest queue name that is written out: what belongs to a queue has its name and a suffix, and 255 is the limit (R-19). */
 const NAME_BYTES_MAX = 210
 
 /** Where things are on the broker, for one namespace. */
@@ -23,7 +23,7 @@ export class RabbitNames {
   readonly dead: string
   /** Exclusive queue that whoever scans the dead letters holds. */
   readonly deadLock: string
-  /** Exchange that delayed messages leave the ladder by. */
+  /** Exchange that delayed messages go back to their queues by. */
   readonly due: string
 
   constructor(namespace: string) {
@@ -34,7 +34,7 @@ export class RabbitNames {
     this.unrouted = `${namespace}.unrouted`
     this.dead = `${namespace}:dead`
     this.deadLock = `${namespace}:dead:lock`
-    this.due = `${namespace}:due`
+    this.due = `${namespace}:back`
   }
 
   /** Queue of one type in a group; a command's group is its type. */
@@ -92,9 +92,9 @@ export class RabbitNames {
     return this.#fitted(`broadcast:${instance}:${number}`)
   }
 
-  /** Exchange and queue of one level of the delay ladder. */
+  /** Queue of the delayed messages of one level. */
   delay(level: number): string {
-    return `${this.#namespace}:delay-${level}`
+    return `${this.#namespace}:wait-${level}`
   }
 
   #fitted(rest: string): string {

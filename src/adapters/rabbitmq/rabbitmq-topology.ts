@@ -1,6 +1,6 @@
 import { TrunklineError, errorText } from '../../core/errors.ts'
 import type { RabbitChannel, RabbitQueueState, RabbitTable } from './rabbitmq-client.ts'
-import { declareDelays, duePattern } from './rabbitmq-delay.ts'
+import { declareDelays } from './rabbitmq-delay.ts'
 import { patternOf, type RabbitNames } from './rabbitmq-names.ts'
 import { COMMAND, LANES, LIGHT, QUORUM, UNROUTED_MESSAGES_MAX } from './rabbitmq-queues.ts'
 
@@ -25,16 +25,16 @@ export class RabbitTopology {
     await this.#exchange(channel, names.events, 'topic', names.unrouted)
     await this.#exchange(channel, names.commands, 'topic')
     await this.#exchange(channel, names.light, 'topic')
-    // A message for a queue that was deleted must leave the delays, or it would hold up all behind it for ever.
-    await this.#exchange(channel, names.due, 'topic', names.unrouted)
+    // A delayed message whose queue was deleted must have somewhere to go, or it would be moved again and again.
+    await this.#exchange(channel, names.due, 'direct', names.unrouted)
     await this.queue(channel, names.dead, QUORUM)
     if (this.#usesDelays) await declareDelays(channel, names)
   }
 
-  /** The delay ladder, which groups use to retry. */
-  async declareDelays(channel: RabbitChannel): Promise<void> {
+  /** The queues of delayed messages, from now on also with the base. Gives their names, the shortest delay first. */
+  declareDelays(channel: RabbitChannel): Promise<readonly string[]> {
     this.#usesDelays = true
-    await declareDelays(channel, this.names)
+    return declareDelays(channel, this.names)
   }
 
   /** The queues of one type in an unordered group, bound. Returns the name of the first. */
@@ -95,7 +95,7 @@ export class RabbitTopology {
 
   /** Lets delayed messages for a queue come back to it. */
   async bindDue(channel: RabbitChannel, queue: string): Promise<void> {
-    await channel.bindQueue(queue, this.names.due, duePattern(queue))
+    await channel.bindQueue(queue, this.names.due, queue)
   }
 
   /**

@@ -15,6 +15,7 @@ import { RabbitNames, routingKeyOf } from './rabbitmq-names.ts'
 import { checkRabbitmqOptions, dialerOf, namespaceOf, type RabbitDialer, type RabbitmqOptions } from './rabbitmq-options.ts'
 import { RabbitPublisher, type Parcel } from './rabbitmq-publisher.ts'
 import { RabbitStation } from './rabbitmq-station.ts'
+import { RabbitTimekeeper } from './rabbitmq-timekeeper.ts'
 import { RabbitTopology } from './rabbitmq-topology.ts'
 
 /** What RabbitMQ can do. Dead letters are found by reading all before them; a queue has no past to replay. */
@@ -40,8 +41,8 @@ const COMMAND_TIMEOUT_MS = 15_000
  * A transport over RabbitMQ 3.10 or newer, without plugins: quorum queues, publisher confirms, manual acks.
  *
  * `amqplib` is loaded when the bus starts. Publishing and consuming have a connection each; both are supervised, and
- * come back with exchanges, queues, bindings and consumers. Failed deliveries wait in a ladder of queues with fixed
- * times to live, as in the RabbitMQ transport of NServiceBus, in steps of 50 ms.
+ * come back with exchanges, queues, bindings and consumers. Failed deliveries wait in queues of
+ * their own, which every instance with an unordered group watches: whoever has one in sight moves it back when it is due.
  *
  * @throws `core.option_invalid` for options that do not fit together.
  */
@@ -140,6 +141,7 @@ class RabbitTransport implements Transport {
     if (running === undefined) return
     running.health.end()
     await running.light.close()
+    await running.groups.timekeeper.close()
     running.publisher.close()
     await running.publisherStation.close()
     await Promise.all([running.publishLink.close(), running.consumeLink.close()])
@@ -169,7 +171,7 @@ class RabbitTransport implements Transport {
       publisherStation: new RabbitStation(publishLink, station, publisher),
       light: new RabbitLight({ ...station, names, consumeLink, publishLink }),
       deadLetters: new RabbitDeadLetters({ host, names, publisher, consumeLink, commandTimeoutMs }),
-      groups: { ...station, topology, mover, publisher, consumeLink, publishLink },
+      groups: { ...station, topology, mover, publisher, consumeLink, publishLink, timekeeper: new RabbitTimekeeper({ ...station, topology, mover, consumeLink, publishLink }) },
     }
   }
 

@@ -1,44 +1,30 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { DELAY_TRIP_MAX_MS, DELAY_UNIT_MS, delayRoute, duePattern } from '../../../src/adapters/rabbitmq/rabbitmq-delay.ts'
+import { DELAY_HELD_MAX_MS, delayOf, levelMs } from '../../../src/adapters/rabbitmq/rabbitmq-delay.ts'
 
-/** What the levels' queues add up to on the way down from the level of entry. */
-function travelMs(routingKey: string, level: number): number {
-  const bits = routingKey.split('.').slice(0, 14)
-  let ms = 0
-  for (let at = level; at >= 0; at--) if (bits[13 - at] === '1') ms += DELAY_UNIT_MS * 2 ** at
-  return ms
-}
+const DAY_MS = 86_400_000
 
-test('a route takes the delay, never less, and less than a unit more', () => {
+test('a delay is waited out in full, in one queue where it fits', () => {
   fc.assert(
-    fc.property(fc.double({ min: 0.5, max: DELAY_TRIP_MAX_MS, noNaN: true }), (delayMs) => {
-      const { level, routingKey, leftMs } = delayRoute(delayMs, 'q')
-      const ms = travelMs(routingKey, level)
-      expect(ms).toBeGreaterThanOrEqual(delayMs)
-      expect(ms - delayMs).toBeLessThan(DELAY_UNIT_MS)
-      expect(leftMs).toBe(0)
+    fc.property(fc.double({ min: 0.1, max: DAY_MS, noNaN: true }), (delayMs) => {
+      const { heldMs, leftMs } = delayOf(delayMs)
+      expect(heldMs + leftMs).toBe(delayMs)
+      expect(leftMs).toBe(Math.max(0, delayMs - DELAY_HELD_MAX_MS))
     }),
   )
 })
 
-test('a delay beyond the ladder goes round again with what is left', () => {
-  const day = 86_400_000
-  let left = day
-  let total = 0
-  let rounds = 0
-  while (left > 0) {
-    const { level, routingKey, leftMs } = delayRoute(left, 'q')
-    total += travelMs(routingKey, level)
-    left = leftMs
-    rounds++
-  }
-  expect(total).toBeGreaterThanOrEqual(day)
-  expect(total - day).toBeLessThan(DELAY_UNIT_MS)
-  expect(rounds).toBe(Math.ceil(day / DELAY_TRIP_MAX_MS))
+test('messages of one level wait at most twice as long as each other, and never longer than the level says', () => {
+  fc.assert(
+    fc.property(fc.oneof(fc.double({ min: 0.1, max: DAY_MS, noNaN: true }), fc.integer({ min: 0, max: 10 }).map(levelMs)), (delayMs) => {
+      const { level, heldMs } = delayOf(delayMs)
+      expect(heldMs).toBeLessThanOrEqual(levelMs(level))
+      if (level > 0) expect(heldMs).toBeGreaterThan(levelMs(level - 1))
+    }),
+  )
+  expect([1, 250, 251, 500, DELAY_HELD_MAX_MS, DAY_MS].map((delayMs) => delayOf(delayMs).level)).toEqual([0, 0, 1, 1, 10, 10])
 })
 
-test('the foot of the ladder knows the queue by the words behind the levels', () => {
-  expect(delayRoute(75, 'ns.shop.billing.a.b').routingKey).toBe('0.0.0.0.0.0.0.0.0.0.0.0.1.0.ns.shop.billing.a.b')
-  expect(duePattern('ns.q')).toBe('*.*.*.*.*.*.*.*.*.*.*.*.*.*.ns.q')
+test('no message waits unacked for as long as the shortest wait that brokers are set to', () => {
+  expect(DELAY_HELD_MAX_MS).toBeLessThan(300_000)
 })

@@ -26,7 +26,7 @@ for (const [how, isKill] of [['restarted in order', false], ['killed', true]] as
     const handled = new Set<string>()
     const ordered: string[] = []
     await inboxOf(open.transport, groupOf('shop.billing', [TYPE], { inFlightMax: 64 }), (delivery) => {
-      if (bodyOf(delivery) === '"late"' && delivery.attempt === 1) return delivery.retry(2_500)
+      if (delivery.attempt === 1 && delivery.message.headers?.['delay'] !== undefined) return delivery.retry(Number(delivery.message.headers['delay']))
       if (bodyOf(delivery) === '"bad"') return delivery.deadLetter(record)
       handled.add(delivery.message.id)
       return delivery.ack()
@@ -41,7 +41,8 @@ for (const [how, isKill] of [['restarted in order', false], ['killed', true]] as
     })
     if (isKill) await server.settleTopology()
     await until(() => open.states.at(-1)?.state === 'up', { deadlineMs: 30_000 })
-    const late = await emit(open.transport, TYPE, { body: Buffer.from('"late"') })
+    // Some are due before the broker goes, some while it is away, some after it came back.
+    const delayed = await Promise.all(['100', '500', '2500', '6000', '20000'].map((delay) => emit(open.transport, TYPE, { headers: { delay } })))
     const bad = await emit(open.transport, TYPE, { body: Buffer.from('"bad"') })
     const accepted: string[] = []
     const numbers: string[] = []
@@ -60,7 +61,7 @@ for (const [how, isKill] of [['restarted in order', false], ['killed', true]] as
     await until(() => open.states.at(-1)?.state === 'up', { deadlineMs: 30_000 })
     isRunning = false
     await load
-    await until(() => accepted.every((id) => handled.has(id)) && handled.has(late.id), { deadlineMs: 30_000, what: 'everything handled' })
+    await until(() => accepted.every((id) => handled.has(id)) && delayed.every(({ id }) => handled.has(id)), { deadlineMs: 30_000, what: 'everything handled' })
     await until(() => ordered.length === numbers.length, { deadlineMs: 30_000, what: 'everything handled in order' })
     expect(ordered).toEqual(numbers)
     const letters = await until(async () => {
