@@ -19,10 +19,9 @@ const meanings = {
   canRequest: 'request/reply',
   canManageDeadLetters: 'dead letters: list, redrive, skip',
   canReplay: 'a new group can start from the beginning',
-  canDelayRetry: 'delayed retries without a waiting process',
+  canDelayRetry: 'delayed retries that let others pass',
   survivesProcessDeath: 'survives the death of every service',
-  survivesBrokerRestart: 'survives a broker restart',
-  keepsDelayThroughCrash: 'delayed retries survive a crash of the broker',
+  survivesBrokerRestart: 'survives a restart and a crash of the broker',
   spansMachines: 'between machines',
   scansDeadLetters: 'reading one dead letter scans those before it',
 }

@@ -26,14 +26,12 @@ export interface TransportCapabilities {
   readonly canManageDeadLetters: boolean
   /** A new group can start with messages published before it existed. */
   readonly canReplay: boolean
-  /** Holds a failed delivery back for a time without a process that waits. */
+  /** Holds a failed delivery back for a time and lets the others pass; where it `canStore`, no process has to live on for it. */
   readonly canDelayRetry: boolean
   /** What was accepted survives the death of every process that uses the transport. */
   readonly survivesProcessDeath: boolean
-  /** What was accepted survives a restart of the broker. */
+  /** What was accepted survives a restart and a crash of the broker. */
   readonly survivesBrokerRestart: boolean
-  /** A message that waits for a delayed attempt comes in time also after the broker crashed (and not only restarted) meanwhile. */
-  readonly keepsDelayThroughCrash: boolean
   /** Works between machines. */
   readonly spansMachines: boolean
   /** Reading one dead letter costs as much as reading all before it. */

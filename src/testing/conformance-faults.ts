@@ -192,7 +192,7 @@ export const faultCases: readonly ConformanceCase[] = casesOf('faults', [], [
   },
   {
     name: 'keeps a delayed message when the broker is killed',
-    needs: ['canStore', 'survivesBrokerRestart', 'keepsDelayThroughCrash', 'canDelayRetry'],
+    needs: ['canStore', 'survivesBrokerRestart', 'canDelayRetry'],
     uses: 'faults',
     async run(stage) {
       const seen: string[] = []

@@ -20,7 +20,6 @@ export const memoryCapabilities: TransportCapabilities = {
   canDelayRetry: true,
   survivesProcessDeath: false,
   survivesBrokerRestart: false,
-  keepsDelayThroughCrash: false,
   spansMachines: false,
   scansDeadLetters: false,
 }

@@ -39,7 +39,6 @@ export const natsCapabilities: TransportCapabilities = {
   canDelayRetry: true,
   survivesProcessDeath: true,
   survivesBrokerRestart: true,
-  keepsDelayThroughCrash: true,
   spansMachines: true,
   scansDeadLetters: false,
 }

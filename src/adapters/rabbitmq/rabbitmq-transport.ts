@@ -29,7 +29,6 @@ export const rabbitmqCapabilities: TransportCapabilities = {
   canDelayRetry: true,
   survivesProcessDeath: true,
   survivesBrokerRestart: true,
-  keepsDelayThroughCrash: false,
   spansMachines: true,
   scansDeadLetters: true,
 }

@@ -20,7 +20,6 @@ export const sqliteCapabilities: TransportCapabilities = {
   canDelayRetry: true,
   survivesProcessDeath: true,
   survivesBrokerRestart: true,
-  keepsDelayThroughCrash: true,
   spansMachines: false,
   scansDeadLetters: false,
 }
