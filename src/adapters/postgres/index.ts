@@ -1,3 +1,5 @@
+export { postgresBackend, PostgresBackend } from './postgres-backend.ts'
+export type { PgHandle, PgHandleQuery, PgHandleResult } from './postgres-handle.ts'
 export { migrationSql } from './postgres-migrations.ts'
 export type { PgPart } from './postgres-migrations.ts'
 export type { PostgresAddressOptions, PostgresConnection, PostgresOptions, PostgresPoolOptions } from './postgres-options.ts'

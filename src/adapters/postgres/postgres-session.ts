@@ -37,6 +37,8 @@ export class PgSession implements PgExecutor {
   readonly #onError: (error: Error) => void
   #isBroken = false
   #isEnded = false
+  /** Set by whoever has ended a transaction on it: nothing of it is left on the connection. */
+  isIdle = false
 
   private constructor(client: PgPoolClient, options: PgSendOptions) {
     this.#client = client

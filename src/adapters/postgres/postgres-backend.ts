@@ -1,0 +1,133 @@
+import type { Transport } from '../../bus/port.ts'
+import { assert } from '../../core/errors.ts'
+import type {
+  BodyTable, InboxTable, NewOutboxRow, OutboxTable, StoreBackend, StoreHost, TimerTable, TransactOptions, UnitTransaction,
+} from '../../outbox/port.ts'
+import type { CheckpointTable, EventLog, LeaseTable } from '../../store/port.ts'
+import { adoptedExecutor } from './postgres-adopt.ts'
+import { PgBodies } from './postgres-bodies.ts'
+import { PgCheckpoints } from './postgres-checkpoints.ts'
+import { PgDatabase } from './postgres-database.ts'
+import { STORE } from './postgres-errors.ts'
+import type { PgHandle } from './postgres-handle.ts'
+import { PgInbox } from './postgres-inbox.ts'
+import { PgLeases } from './postgres-leases.ts'
+import { PgEventLog } from './postgres-log.ts'
+import { type PostgresOptions, settingsFrom } from './postgres-options.ts'
+import { PgOutbox } from './postgres-outbox.ts'
+import type { PgExecutor } from './postgres-session.ts'
+import { PgTimers } from './postgres-timers.ts'
+import { inTransaction } from './postgres-transaction.ts'
+import { type PgTables, PgUnit } from './postgres-unit.ts'
+
+/** After a write on a transaction that the caller commits, nobody tells when it has: the relay looks at these times. */
+const ADOPTED_LOOKS_MS = [10, 100, 1_000]
+
+/** PostgreSQL as a store. */
+export class PostgresBackend implements StoreBackend<PgHandle> {
+  readonly name: string = STORE
+  readonly transport: Transport | undefined
+  readonly log: EventLog
+  readonly checkpoints: CheckpointTable
+  readonly leases: LeaseTable
+  readonly outbox: OutboxTable
+  readonly inbox: InboxTable
+  readonly timers: TimerTable
+  readonly bodies: BodyTable
+  readonly #database: PgDatabase
+  readonly #log: PgEventLog
+  readonly #outbox: PgOutbox
+  readonly #tables: PgTables
+  readonly #listeners = new Set<() => void>()
+  #unlisten: (() => void)[] = []
+  #host: StoreHost | undefined
+
+  /** @param transport over the same database, where there is one. */
+  constructor(database: PgDatabase, transport?: Transport) {
+    this.#database = database
+    this.transport = transport
+    this.#log = new PgEventLog(database)
+    this.#outbox = new PgOutbox(database)
+    const [checkpoints, inbox, timers] = [new PgCheckpoints(database), new PgInbox(database), new PgTimers(database)]
+    this.log = this.#log
+    this.checkpoints = checkpoints
+    this.leases = new PgLeases(database)
+    this.outbox = this.#outbox
+    this.inbox = inbox
+    this.timers = timers
+    this.bodies = new PgBodies(database)
+    this.#tables = { log: this.#log, checkpoints, inbox, timers, write: (executor, rows) => this.#write(executor, rows) }
+  }
+
+  get hearsOthers(): boolean {
+    return this.#host !== undefined && this.#database.signals.isListening
+  }
+
+  async open(host: StoreHost): Promise<void> {
+    assert(this.#host === undefined, 'a store is opened once at a time')
+    await this.#database.open(host, 'store')
+    try {
+      await this.#log.open()
+    } catch (error) {
+      await this.#database.close(host)
+      throw error
+    }
+    this.#host = host
+    const { signals } = this.#database
+    this.#unlisten = ['log', 'outbox'].map((topic) => signals.on(topic, () => this.#tell()))
+  }
+
+  async close(): Promise<void> {
+    const host = this.#host
+    this.#host = undefined
+    for (const unlisten of this.#unlisten.splice(0)) unlisten()
+    if (host === undefined) return
+    await this.#log.close()
+    await this.#database.close(host)
+  }
+
+  async transact<T>(work: (tx: UnitTransaction<PgHandle>) => Promise<T>, options: TransactOptions = {}): Promise<T> {
+    const { value, unit } = await inTransaction(this.#database, options, async (handle, executor) => {
+      const made = new PgUnit(handle, executor, this.#tables)
+      return { value: await work(made), unit: made }
+    })
+    if (unit.hasAppended) this.#log.committed()
+    if (unit.hasWritten) this.#database.signals.announce('outbox')
+    return value
+  }
+
+  async adopt(handle: unknown): Promise<UnitTransaction<unknown>> {
+    const executor = await adoptedExecutor(handle)
+    return new PgUnit(handle, executor, { ...this.#tables, write: async (on, rows) => await this.#writeAdopted(on, rows) })
+  }
+
+  onCommitted(listener: () => void): () => void {
+    // An object of its own, so that one function can listen twice.
+    const entry = (): void => listener()
+    this.#listeners.add(entry)
+    return () => void this.#listeners.delete(entry)
+  }
+
+  #tell(): void {
+    for (const listener of this.#listeners) listener()
+  }
+
+  async #write(executor: PgExecutor, rows: readonly NewOutboxRow[]): Promise<void> {
+    await this.#outbox.write(executor, rows)
+  }
+
+  async #writeAdopted(executor: PgExecutor, rows: readonly NewOutboxRow[]): Promise<void> {
+    await this.#write(executor, rows)
+    const host = this.#host
+    for (const delayMs of ADOPTED_LOOKS_MS) host?.clock.setTimer(delayMs, () => this.#tell(), { background: true })
+  }
+}
+
+/**
+ * Makes a store over a PostgreSQL database. Nothing is opened before `open`.
+ *
+ * @throws `core.option_invalid`, `core.option_unknown`.
+ */
+export function postgresBackend(options: PostgresOptions): PostgresBackend {
+  return new PostgresBackend(new PgDatabase(settingsFrom(options)))
+}
