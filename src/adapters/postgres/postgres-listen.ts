@@ -34,6 +34,9 @@ const RECONNECT = { initialMs: RECONNECT_INITIAL_MS, factor: 2, maxMs: RECONNECT
 export class PgSignals {
   readonly #options: PgSignalOptions
   readonly #listeners = new Map<string, Set<() => void>>()
+  readonly #channels = new Map<string, (payload: string) => void>()
+  #waiters: (() => void)[] = []
+  #telling: Promise<void> = Promise.resolve()
   readonly #pending = new Set<string>()
   readonly #stop = new AbortController()
   #client: PgClient | undefined
@@ -76,6 +79,45 @@ export class PgSignals {
       listeners.delete(entry)
       if (listeners.size === 0) this.#listeners.delete(topic)
     }
+  }
+
+  /**
+   * Gives `listener` every payload that is sent on a channel of its own, this process' included. Resolves when it hears, as far as
+   * it can: after `waitMs` at the latest, and then as soon as there is a link. False where this process cannot listen at all.
+   */
+  async hear(channel: string, listener: (payload: string) => void, waitMs: number): Promise<boolean> {
+    if (this.#options.connect === undefined) return false
+    this.#channels.set(channel, listener)
+    if (this.#client !== undefined) await this.#tell(`LISTEN "${channel}"`)
+    else {
+      const waiting = new AbortController()
+      await Promise.race([new Promise<void>((resolve) => this.#waiters.push(resolve)), sleep(this.#options.clock, waitMs, waiting.signal)])
+      waiting.abort()
+    }
+    return true
+  }
+
+  /** Ends that. */
+  async deafen(channel: string): Promise<void> {
+    if (this.#channels.delete(channel)) await this.#tell(`UNLISTEN "${channel}"`)
+  }
+
+  /** Makes sure that the link is alive; one that does not answer in time is made again. */
+  async probe(timeoutMs: number): Promise<void> {
+    await this.#tell('SELECT 1', timeoutMs)
+  }
+
+  /** One after the other, because the client takes one at a time. What fails shows in the link, which is then made again. */
+  #tell(text: string, timeoutMs?: number): Promise<void> {
+    const client = this.#client
+    this.#telling = this.#telling.then(async () => {
+      try {
+        if (client === this.#client) await client?.query(timeoutMs === undefined ? { text } : { text, query_timeout: timeoutMs })
+      } catch {
+        void client?.end().catch(() => undefined)
+      }
+    })
+    return this.#telling
   }
 
   /** Tells the others, after a commit: at once, or together with what else is announced in the next moment. */
@@ -141,16 +183,35 @@ export class PgSignals {
       if (signal.aborted) resolve()
     })
     try {
-      client.on('notification', ({ payload }) => this.#heard(payload))
-      await client.query({ text: `LISTEN "${this.#options.channel}"` })
+      client.on('notification', ({ channel, payload }) => this.#notified(channel, payload))
+      const heard = new Set<string>()
+      for (let next: string | undefined = this.#options.channel; next !== undefined; next = [...this.#channels.keys()].find((channel) => !heard.has(channel))) {
+        await client.query({ text: `LISTEN "${next}"` })
+        heard.add(next)
+      }
       this.#client = client
       onUp()
+      for (const resolve of this.#waiters.splice(0)) resolve()
       // While nobody listened, anything may have happened.
       this.#wake([EVERY_TOPIC])
       await ended
     } finally {
       this.#client = undefined
       await client.end().catch(() => undefined)
+    }
+  }
+
+  #notified(channel: string, payload: string | undefined): void {
+    const listener = this.#channels.get(channel)
+    if (listener === undefined) {
+      if (channel === this.#options.channel) this.#heard(payload)
+      return
+    }
+    try {
+      listener(payload ?? '')
+    } catch (error) {
+      // It must not reach the client's reader.
+      this.#options.logger.error({ problem: errorText(error) }, 'a listener to a channel threw')
     }
   }
 
