@@ -58,11 +58,14 @@ export const followCases: readonly StoreCase[] = storeCasesOf('follow', [
       const controller = stage.abort()
       let cursor: bigint | undefined
       const seen: number[] = []
-      for await (const page of log.follow({ kind: 'all' }, undefined, { pageMax: 8, signal: controller.signal })) {
-        seen.push(...numbersOf(page.events))
-        cursor = page.cursor
-        if (seen.length >= 16) break
+      const read = async (): Promise<void> => {
+        for await (const page of log.follow({ kind: 'all' }, undefined, { pageMax: 8, signal: controller.signal })) {
+          seen.push(...numbersOf(page.events))
+          cursor = page.cursor
+          if (seen.length >= 16) break
+        }
       }
+      await stage.inTime('the first ones are read', read())
       await log.append('order-1', 49n, newEvents([51]))
       const follower = stage.follow(log, { kind: 'all' }, cursor, 8)
       await stage.until('the rest came', () => seen.length + follower.events.length >= 51)
@@ -76,13 +79,16 @@ export const followCases: readonly StoreCase[] = storeCasesOf('follow', [
       await log.append('order-1', 'noStream', newEvents(range(1, 20)))
       const seen: number[] = []
       let n = 20
-      for await (const page of log.follow({ kind: 'all' }, undefined, { pageMax: 5, signal: stage.abort().signal })) {
-        ok(page.events.length <= 5)
-        seen.push(...numbersOf(page.events))
-        // What is appended while a page is being handled comes with a later one.
-        if (n < 40) await log.append('order-1', BigInt(n - 1), newEvents([++n]))
-        if (page.isEnd && seen.length >= 40) break
+      const read = async (): Promise<void> => {
+        for await (const page of log.follow({ kind: 'all' }, undefined, { pageMax: 5, signal: stage.abort().signal })) {
+          ok(page.events.length <= 5)
+          seen.push(...numbersOf(page.events))
+          // What is appended while a page is being handled comes with a later one.
+          if (n < 40) await log.append('order-1', BigInt(n - 1), newEvents([++n]))
+          if (page.isEnd && seen.length >= 40) break
+        }
       }
+      await stage.inTime('everything is read', read())
       deepEqual(seen, range(1, 40))
     },
   },
@@ -106,13 +112,14 @@ export const followCases: readonly StoreCase[] = storeCasesOf('follow', [
       await log.append('order-1', 'noStream', newEvents([1]))
       const controller = stage.abort()
       let pages = 0
-      const reading = (async () => {
+      const read = async (): Promise<void> => {
         for await (const page of log.follow({ kind: 'all' }, undefined, { pageMax: 10, signal: controller.signal })) pages += page.events.length
-      })()
+      }
+      const reading = read()
       await stage.until('it has read', () => pages >= 1)
       controller.abort()
-      await reading
-      for await (const page of log.follow({ kind: 'all' }, undefined, { pageMax: 10, signal: controller.signal })) pages += page.events.length
+      await stage.inTime('it ends', reading)
+      await stage.inTime('another one ends', read())
       equal(pages, 1)
     },
   },

@@ -89,6 +89,17 @@ export class StoreStage implements AsyncDisposable {
     await comesTrue(what, holds, this.subject.waitMsMax ?? WAIT_MS_MAX)
   }
 
+  /** What the promise comes to; rejects where it does not come to an end in time. */
+  async inTime<T>(what: string, promise: Promise<T>): Promise<T> {
+    let isOver = false
+    const over = promise.finally(() => {
+      isOver = true
+    })
+    over.catch(() => undefined)
+    await this.until(what, () => isOver)
+    return await over
+  }
+
   /** Time that must pass, or that work pretends to take. No case is right only because of it. */
   pause(delayMs: number): Promise<void> {
     return sleep(systemClock, delayMs)

@@ -25,6 +25,7 @@ export const writerCases: readonly StoreCase[] = storeCasesOf('writers', [
       await Promise.all(range(1, WRITERS).map(write))
       const expected = range(1, WRITERS).flatMap((writer) => range(1, UNITS).flatMap((at) => range(1, 3).map((n) => numberOf(writer, at, n))))
       await seenOnce(stage, follower.events, expected)
+      areTogether(follower.events)
       deepEqual(numbersOf(await readAll(reader.log, { kind: 'all' }, 37)), numbersOf(follower.events))
     },
   },
@@ -65,6 +66,12 @@ export const writerCases: readonly StoreCase[] = storeCasesOf('writers', [
 
 function numberOf(writer: number, at: number, n: number): number {
   return writer * 10_000 + at * 10 + n
+}
+
+/** The three events of one append follow each other in their stream. */
+function areTogether(events: readonly StoredEvent[]): void {
+  const revisions = new Map(events.map((event) => [numbersOf([event])[0] ?? 0, event.revision]))
+  for (const [n, revision] of revisions) if (n % 10 === 1) deepEqual([revisions.get(n + 1), revisions.get(n + 2)], [revision + 1n, revision + 2n])
 }
 
 /** Units that append to two streams, some slowly, some rolled back. The streams are taken in one order, so that they cannot wait for each other in a circle. */

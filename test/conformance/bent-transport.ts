@@ -88,7 +88,7 @@ class BentTransport implements Transport {
 }
 
 /** `inner` with some of its members replaced; the others still run on `inner`. */
-function laidOver<T extends object>(inner: T, over: Partial<T> | undefined): T {
+export function laidOver<T extends object>(inner: T, over: Partial<T> | undefined): T {
   if (over === undefined) return inner
   return new Proxy(inner, {
     get(target, name) {
