@@ -1,7 +1,7 @@
 import { type ConsumerMessages, type JetStreamClient, type MsgHdrs, type NatsConnection, connect, headers } from 'nats'
 import { ServiceBroker } from 'moleculer'
 import { nats } from '../src/adapters/nats/index.ts'
-import { type Bus, createBus, event } from '../src/index.ts'
+import { createBus, event } from '../src/index.ts'
 import { natsServer } from '../test/servers/nats-server.ts'
 import { z } from 'zod'
 import { type Case, Counter, type Ratio, type Result, measure, paced, windowed } from './measure.ts'
@@ -17,7 +17,7 @@ export async function natsSuite(rounds: number, progress: (text: string) => void
   const server = await natsServer()
   await server.start()
   const ours = await openOurs(server.url)
-  const raw = await openRaw(server.url, ours.sample)
+  const raw = await openRaw(server.url, ours.samples)
   const peers = await openMoleculer(server.url)
   const results = await measure([...ours.cases, ...raw.cases, ...peers.cases], rounds, progress)
   const idle = await idleBytes(server.url)
@@ -53,7 +53,13 @@ interface SampleMessage {
   readonly body: Uint8Array
 }
 
-async function openOurs(url: string): Promise<Opened & { readonly sample: SampleMessage }> {
+/** Our answers have no headers, so there is no sample of them. */
+interface Samples {
+  readonly stored: SampleMessage
+  readonly request: SampleMessage
+}
+
+async function openOurs(url: string): Promise<Opened & { readonly samples: Samples }> {
   const counter = new Counter()
   const light = new Counter()
   const publisher = createBus({ service: { name: 'publisher' }, transport: nats({ servers: url }) })
@@ -62,7 +68,12 @@ async function openOurs(url: string): Promise<Opened & { readonly sample: Sample
   consumer.on(Order, { group: 'orders', inFlightMax: 256 }, counter.tick)
   consumer.on(Sighting, { broadcast: true }, light.tick)
   consumer.answer(Quote, () => quote)
-  const sample = await sampled(url, consumer, publisher)
+  await consumer.start()
+  await publisher.start()
+  const samples = {
+    stored: await sampled(url, 'trunkline.e.>', () => publisher.publish(Order, order)),
+    request: await sampled(url, 'trunkline.q.>', () => publisher.ask(Quote, order)),
+  }
   const endToEnd = async (): Promise<number> => {
     const startedMs = performance.now()
     const handled = counter.expect(STORE_COUNT)
@@ -71,7 +82,7 @@ async function openOurs(url: string): Promise<Opened & { readonly sample: Sample
     return (STORE_COUNT / (performance.now() - startedMs)) * 1_000
   }
   return {
-    sample,
+    samples,
     cases: [
       { name: 'trunkline: publish, window 256', run: async () => ({ perSecond: await windowed(STORE_COUNT, 256, () => publisher.publish(Unheard, order)) }) },
       { name: 'trunkline: publish → handle → ack', run: async () => ({ perSecond: await endToEnd() }) },
@@ -110,13 +121,11 @@ async function burst(counter: Counter, send: (index: number) => unknown): Promis
   return (EVENT_COUNT / (performance.now() - startedMs)) * 1_000
 }
 
-/** Starts both buses and listens in on the first message. */
-async function sampled(url: string, consumer: Bus, publisher: Bus): Promise<SampleMessage> {
-  await consumer.start()
-  await publisher.start()
+/** Listens in on the message that `send` sends. */
+async function sampled(url: string, subject: string, send: () => Promise<unknown>): Promise<SampleMessage> {
   const connection = await connect({ servers: url })
   const seen = new Promise<SampleMessage>((resolve) => {
-    connection.subscribe('trunkline.e.>', {
+    connection.subscribe(subject, {
       callback: (_error, message) => {
         const names = [...(message.headers?.keys() ?? [])].filter((name) => !name.startsWith('Nats-'))
         resolve({ subject: message.subject, headers: names.map((name) => [name, message.headers?.get(name) ?? '']), body: message.data })
@@ -124,13 +133,13 @@ async function sampled(url: string, consumer: Bus, publisher: Bus): Promise<Samp
     })
   })
   await connection.flush()
-  await publisher.publish(Order, order)
+  await send()
   const sample = await seen
   await connection.close()
   return sample
 }
 
-async function openRaw(url: string, sample: SampleMessage): Promise<Opened> {
+async function openRaw(url: string, { stored, request }: Samples): Promise<Opened> {
   const publisher = await connect({ servers: url })
   const consumer = await connect({ servers: url })
   const manager = await publisher.jetstreamManager()
@@ -143,26 +152,26 @@ async function openRaw(url: string, sample: SampleMessage): Promise<Opened> {
     queue: 'quote',
     callback: (_error, message) => {
       JSON.parse(message.string())
-      message.respond(Buffer.from(JSON.stringify(quote)), { headers: headersOf(sample, 'answer') })
+      message.respond(Buffer.from(JSON.stringify(quote)))
     },
   })
   await consumer.flush()
   const js = publisher.jetstream()
   return {
     cases: [
-      { name: 'raw: js.publish(), window 256', run: async () => ({ perSecond: await windowed(STORE_COUNT, 256, (index) => publishRaw(js, 'raw.unheard', sample, index)) }) },
+      { name: 'raw: js.publish(), window 256', run: async () => ({ perSecond: await windowed(STORE_COUNT, 256, (index) => publishRaw(js, 'raw.unheard', stored, index)) }) },
       {
         name: 'raw: publish → consume → ack',
         run: async () => {
           const startedMs = performance.now()
           const handled = counter.expect(STORE_COUNT)
-          await windowed(STORE_COUNT, 256, (index) => publishRaw(js, 'raw.orders', sample, index))
+          await windowed(STORE_COUNT, 256, (index) => publishRaw(js, 'raw.orders', stored, index))
           await handled
           return { perSecond: (STORE_COUNT / (performance.now() - startedMs)) * 1_000 }
         },
       },
-      { name: 'raw: request, 64 outstanding', run: () => timed((latenciesMs) => windowed(CALL_COUNT, 64, () => requestRaw(publisher, sample), latenciesMs)) },
-      { name: 'raw: request at 1,000/s', run: async () => ({ latenciesMs: await paced(PACED_COUNT, 1_000, () => requestRaw(publisher, sample)) }) },
+      { name: 'raw: request, 64 outstanding', run: () => timed((latenciesMs) => windowed(CALL_COUNT, 64, () => requestRaw(publisher, request), latenciesMs)) },
+      { name: 'raw: request at 1,000/s', run: async () => ({ latenciesMs: await paced(PACED_COUNT, 1_000, () => requestRaw(publisher, request)) }) },
     ],
     close: async () => {
       messages.stop()

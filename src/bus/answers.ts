@@ -1,14 +1,11 @@
-import { encodeBody } from '../contract/body.ts'
 import type { ContractTypes, DefinedContract } from '../contract/contract.ts'
 import { instantMs, instantText } from '../core/clock.ts'
 import type { WireMessage } from '../core/envelope.ts'
 import { TrunklineError, isTrunklineError } from '../core/errors.ts'
 import { HOPS_MAX } from '../core/limits.ts'
-import { DECLARED_OUTCOME, failureOf } from './calls.ts'
 import { type ContextSource, LazyContext } from './context.ts'
 import { type AnswerOutcome, type HandlerEntry, type RunnerHost, isThenable } from './delivery-runner.ts'
-import { type Envelopes, messageOf, scopeOf } from './envelopes.ts'
-import { KeptAnswer } from './kept-answer.ts'
+import { messageOf, scopeOf } from './envelopes.ts'
 import type { LightDelivery } from './port.ts'
 import { codeOf } from './retry-policy.ts'
 import { type Scope, runInScope } from './scope.ts'
@@ -20,30 +17,6 @@ const WAITING_PER_SLOT = 4
 export interface LightOptions {
   readonly inFlightMax: number
   readonly handlerTimeoutMs: number
-}
-
-/** Encodes an outcome; an answer that does not fit its schema becomes a failure that says so. */
-export function answerMessage(envelopes: Envelopes, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome): WireMessage {
-  const make = (body: Buffer, text: string | undefined): WireMessage => envelopes.make(contract, { body, key: undefined }, undefined, { outcome: text, isAnswer: true, isLight: true })
-  if (outcome.kind === 'value') {
-    try {
-      const { value } = outcome
-      // Handled before: the asker gets what was answered then.
-      if (value instanceof KeptAnswer && value.body !== undefined) return make(Buffer.from(value.body), undefined)
-      return make(contract.encodeReply(value instanceof KeptAnswer ? undefined : value), undefined)
-    } catch (error) {
-      return make(encodeBody(contract.type, failureOf(error)), 'failed')
-    }
-  }
-  const { error } = outcome
-  if (isTrunklineError(error, 'contract.declared_error') && error.details.type === contract.type && contract.declaresError(error.details.name)) {
-    try {
-      return make(encodeBody(contract.type, error.details.data), `${DECLARED_OUTCOME}${error.details.name}`)
-    } catch (unencodable) {
-      return make(encodeBody(contract.type, failureOf(unencodable)), 'failed')
-    }
-  }
-  return make(encodeBody(contract.type, failureOf(error)), 'failed')
 }
 
 /**

@@ -19,60 +19,65 @@ export interface CallsHost {
   readonly emit: (event: BusEvent) => void
 }
 
+/** How long an ask waits, and what else ends it. */
+export interface CallLimits {
+  readonly timeoutMs: number
+  readonly signal: AbortSignal | undefined
+}
+
 /** One ask that waits for its answer. */
 class PendingCall implements Expiring {
-  readonly expiresAtMs: number
   readonly contract: DefinedContract<string, ContractTypes>
   readonly token: string
+  readonly expiresAtMs: number
   readonly resolve: (value: unknown) => void
-  readonly #reject: (error: unknown) => void
-  readonly #forget: (call: PendingCall) => void
+  readonly reject: (error: unknown) => void
+  readonly #calls: Calls
   readonly #timeoutMs: number
-  readonly #signal: AbortSignal | undefined
+  #cancellation: Cancellation | undefined
 
-  constructor(contract: DefinedContract<string, ContractTypes>, token: string, limits: CallLimits, settle: CallSettle) {
+  constructor(calls: Calls, contract: DefinedContract<string, ContractTypes>, token: string, limits: CallLimits, nowMs: number, resolve: (value: unknown) => void, reject: (error: unknown) => void) {
+    this.#calls = calls
     this.contract = contract
     this.token = token
     this.#timeoutMs = limits.timeoutMs
-    this.#signal = limits.signal
-    this.expiresAtMs = limits.nowMs + limits.timeoutMs
-    this.resolve = settle.resolve
-    this.#reject = settle.reject
-    this.#forget = settle.forget
-    limits.signal?.addEventListener('abort', this.#cancelled)
-  }
-
-  reject(error: unknown): void {
-    this.release()
-    this.#reject(error)
+    this.expiresAtMs = nowMs + limits.timeoutMs
+    this.resolve = resolve
+    this.reject = reject
+    if (limits.signal !== undefined) this.#cancellation = new Cancellation(calls, this, limits.signal)
   }
 
   expire(): void {
-    this.#forget(this)
-    this.reject(new TrunklineError('bus.ask_timeout', { type: this.contract.type, timeoutMs: this.#timeoutMs }))
+    this.#calls.fail(this, new TrunklineError('bus.ask_timeout', { type: this.contract.type, timeoutMs: this.#timeoutMs }))
   }
 
   /** Lets go of the caller's signal. */
   release(): void {
-    this.#signal?.removeEventListener('abort', this.#cancelled)
+    this.#cancellation?.release()
+    this.#cancellation = undefined
+  }
+}
+
+/** A caller's signal that ends an ask; most asks have none. */
+class Cancellation {
+  readonly #calls: Calls
+  readonly #call: PendingCall
+  readonly #signal: AbortSignal
+
+  constructor(calls: Calls, call: PendingCall, signal: AbortSignal) {
+    this.#calls = calls
+    this.#call = call
+    this.#signal = signal
+    signal.addEventListener('abort', this.#cancelled)
+  }
+
+  release(): void {
+    this.#signal.removeEventListener('abort', this.#cancelled)
   }
 
   readonly #cancelled = (): void => {
-    this.#forget(this)
-    this.reject(new TrunklineError('bus.ask_cancelled', { type: this.contract.type }, { cause: this.#signal?.reason }))
+    this.#calls.fail(this.#call, new TrunklineError('bus.ask_cancelled', { type: this.#call.contract.type }, { cause: this.#signal.reason }))
   }
-}
-
-interface CallLimits {
-  readonly timeoutMs: number
-  readonly nowMs: number
-  readonly signal: AbortSignal | undefined
-}
-
-interface CallSettle {
-  readonly resolve: (value: unknown) => void
-  readonly reject: (error: unknown) => void
-  readonly forget: (call: PendingCall) => void
 }
 
 /**
@@ -96,36 +101,39 @@ export class Calls {
   }
 
   /**
-   * Opens a call, sends it with `send` and resolves with the decoded answer.
+   * Opens a call, sends it with `send` and resolves with the decoded answer. `send` returns undefined where it was sent at once.
    *
    * @throws `bus.ask_timeout`, `bus.ask_cancelled`, `bus.no_responder`, `bus.answer_failed`,
    *   `contract.declared_error`, `contract.payload_invalid` for an answer that does not fit,
    *   `bus.overloaded`, and whatever `send` rejects with.
    */
-  open(contract: DefinedContract<string, ContractTypes>, limits: { readonly timeoutMs: number; readonly signal: AbortSignal | undefined }, send: (token: string) => Promise<void>): Promise<unknown> {
+  open(contract: DefinedContract<string, ContractTypes>, limits: CallLimits, send: (token: string) => Promise<void> | undefined): Promise<unknown> {
     if (limits.signal?.aborted) return Promise.reject(new TrunklineError('bus.ask_cancelled', { type: contract.type }, { cause: limits.signal.reason }))
     if (this.#pending.size >= ASK_PENDING_MAX) return Promise.reject(new TrunklineError('bus.overloaded', { what: 'asks that wait for an answer', limit: ASK_PENDING_MAX }))
     return new Promise((resolve, reject) => {
       const token = (++this.#counter).toString(36)
-      const call = new PendingCall(contract, token, { ...limits, nowMs: this.#host.clock.monotonicMs() }, { resolve, reject, forget: this.#forget })
+      const call = new PendingCall(this, contract, token, limits, this.#host.clock.monotonicMs(), resolve, reject)
       this.#pending.set(token, call)
       this.#sweep.add(call)
-      const failed = (error: unknown): void => {
-        if (this.#pending.get(token) !== call) return
-        this.#forget(call)
-        call.reject(error)
-      }
       try {
-        send(token).catch(failed)
+        send(token)?.catch((error: unknown) => this.fail(call, error))
       } catch (error) {
-        failed(error)
+        this.fail(call, error)
       }
     })
   }
 
-  readonly #forget = (call: PendingCall): void => {
+  /** Ends a call that still waits; does nothing for one that has ended. */
+  fail(call: PendingCall, error: unknown): void {
+    if (this.#pending.get(call.token) !== call) return
+    this.#forget(call)
+    call.reject(error)
+  }
+
+  #forget(call: PendingCall): void {
     this.#pending.delete(call.token)
     this.#sweep.remove(call)
+    call.release()
   }
 
   /** The sink for everything that comes back. */
@@ -143,9 +151,7 @@ export class Calls {
       return
     }
     try {
-      const value = this.#read(call.contract, reply.message)
-      call.release()
-      call.resolve(value)
+      call.resolve(this.#read(call.contract, reply.message))
     } catch (error) {
       call.reject(error)
     }
@@ -163,10 +169,7 @@ export class Calls {
 
   /** Gives up every ask: the bus has stopped. */
   close(): void {
-    for (const call of this.#pending.values()) {
-      call.reject(new TrunklineError('bus.ask_cancelled', { type: call.contract.type }))
-    }
-    this.#pending.clear()
+    for (const call of this.#pending.values()) this.fail(call, new TrunklineError('bus.ask_cancelled', { type: call.contract.type }))
     this.#sweep.close()
   }
 }

@@ -32,7 +32,8 @@ const INSTANT_MAX_MS = 253_402_300_799_999
 export class Envelopes {
   readonly #clock: Clock
   readonly #random: Random
-  readonly #source: string
+  /** What every message of the bus says where it comes from. */
+  readonly source: string
   #timeMs = -1
   #time = ''
   #deadlineMs = Number.NaN
@@ -41,7 +42,7 @@ export class Envelopes {
   constructor(clock: Clock, random: Random, service: string) {
     this.#clock = clock
     this.#random = random
-    this.#source = `/${service}`
+    this.source = `/${service}`
   }
 
   /**
@@ -57,13 +58,13 @@ export class Envelopes {
     if (options !== undefined) checkOptions(options)
     return {
       id,
-      source: this.#source,
+      source: this.source,
       type: contract.type,
       version: contract.version,
       time: more?.isLight === true ? '' : this.#timeText(nowMs),
       contentType: CONTENT_TYPE,
       key: data.key,
-      correlationId: more?.isAnswer === true ? undefined : (options?.correlationId ?? scope?.correlationId),
+      correlationId: options?.correlationId ?? scope?.correlationId,
       causationId: options?.causationId ?? scope?.causationId,
       deadline: more?.deadlineAtMs === undefined ? undefined : this.#deadlineText(more.deadlineAtMs),
       tenant: options?.tenant ?? scope?.tenant,
@@ -71,12 +72,17 @@ export class Envelopes {
       tracestate: options?.traceparent === undefined ? scope?.tracestate : undefined,
       hops: scope === undefined ? 0 : scope.hops + 1,
       replyTo: more?.replyTo,
-      outcome: more?.outcome,
+      outcome: undefined,
       // A frozen copy: an adapter may hold it after this call, and in one process every group gets this very object.
       headers: options?.headers === undefined ? undefined : Object.freeze({ ...options.headers }),
       body: data.body,
       defect: undefined,
     }
+  }
+
+  /** An id for a message that is made elsewhere. */
+  freshId(): string {
+    return this.#random.id(this.#clock.nowMs())
   }
 
   #deadlineText(atMs: number): string {
@@ -102,11 +108,8 @@ export class Envelopes {
 export interface EnvelopeExtras {
   readonly deadlineAtMs?: number | undefined
   readonly replyTo?: string | undefined
-  readonly outcome?: string | undefined
   /** What is not stored is handled at once or never: it needs no time stamp. */
   readonly isLight?: boolean
-  /** Answers find their asker by its token and need no correlation. */
-  readonly isAnswer?: boolean
 }
 
 function checkOptions(options: SendOptions): void {

@@ -4,7 +4,7 @@ import type { Clock } from '../core/clock.ts'
 import { TrunklineError } from '../core/errors.ts'
 import { ASK_TIMEOUT_MS, BODY_BYTES_MAX, PUBLISH_TIMEOUT_MS } from '../core/limits.ts'
 import type { Logger } from '../core/logger.ts'
-import { answerMessage } from './answers.ts'
+import { answerMessage } from './answer-message.ts'
 import type { BusCounters } from './bus-events.ts'
 import type { Calls } from './calls.ts'
 import { checkAskOptions, checkPublishOptions } from './checked-options.ts'
@@ -51,7 +51,7 @@ export class Sender {
 
   /** Sets what runs round every publish. */
   use(middleware: readonly Middleware[]): void {
-    this.#chain = publishChain(middleware, this.#hand)
+    this.#chain = publishChain(middleware, (step) => this.#hand(step) ?? STORED)
   }
 
   /** See `Bus.broadcast`. */
@@ -64,7 +64,7 @@ export class Sender {
       const known = this.#parts.registry.add(contract)
       if (known.kind !== 'event') throw wrongKind(known, 'an event')
       const message = this.#parts.envelopes.make(known, known.encode(data, this.#bodyBytesMax), options, { deadlineAtMs: options?.deadlineAtMs, isLight: true })
-      return this.#publishStep({ contract, plane: 'light', message })
+      return this.#publishStep({ contract, plane: 'light', message }) ?? STORED
     } catch (error) {
       return Promise.reject(error)
     }
@@ -110,9 +110,9 @@ export class Sender {
       const encoded = known.encode(data, this.#bodyBytesMax)
       // Only asks hand a deadline on: what was published or sent is to be handled also when the asker has gone.
       const message = this.#parts.envelopes.make(known, encoded, options, options?.deadlineAtMs === undefined ? undefined : { deadlineAtMs: options.deadlineAtMs })
-      if (options?.timeoutMs === undefined) return this.#publishStep({ contract, plane: 'durable', message })
+      if (options?.timeoutMs === undefined) return this.#publishStep({ contract, plane: 'durable', message }) ?? STORED
       const timeoutMs = inRange('timeoutMs', options.timeoutMs, 1, 86_400_000)
-      return this.#within(this.#publishStep({ contract, plane: 'durable', message, timeoutMs }), message, timeoutMs)
+      return this.#within(this.#publishStep({ contract, plane: 'durable', message, timeoutMs }) ?? STORED, message, timeoutMs)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -130,12 +130,13 @@ export class Sender {
     })
   }
 
-  #publishStep(step: PublishStep): Promise<void> {
+  /** Undefined where all was done at once. */
+  #publishStep(step: PublishStep): Promise<void> | undefined {
     return this.#chain === undefined ? this.#hand(step) : this.#chain(step)
   }
 
   /** The last step of every publish, inside all middleware. */
-  readonly #hand = (step: PublishStep): Promise<void> => {
+  readonly #hand = (step: PublishStep): Promise<void> | undefined => {
     const { contract, message, plane } = step
     if (plane === 'durable') {
       const kind = contract.kind === 'event' ? 'event' : 'command'
@@ -143,10 +144,10 @@ export class Sender {
       if (!inner.capabilities.canStore) throw new TrunklineError('bus.unsupported', { adapter: inner.name, capability: 'canStore', needed: contract.type })
       const stored = this.#parts.transport.publish({ kind, message }, step.timeoutMs ?? this.#parts.defaults.publishTimeoutMs ?? PUBLISH_TIMEOUT_MS)
       this.#parts.counters.published++
-      return stored ?? STORED
+      return stored
     }
     const light = this.light(contract.kind === 'event' ? 'canBroadcast' : 'canRequest', contract.type)
-    return (contract.kind === 'event' ? light.broadcast(message) : light.request(message, step.token ?? '')) ?? STORED
+    return contract.kind === 'event' ? light.broadcast(message) : light.request(message, step.token ?? '')
   }
 
   /**

@@ -1,4 +1,4 @@
-import { isAscii, isUtf8 } from 'node:buffer'
+import { isUtf8 } from 'node:buffer'
 import { TrunklineError } from '../core/errors.ts'
 import { BODY_BYTES_MAX, BODY_DEPTH_MAX } from '../core/limits.ts'
 
@@ -153,12 +153,15 @@ function malformed(type: string, problem: string, cause?: unknown): TrunklineErr
   return new TrunklineError('contract.body_malformed', { type, problem }, cause === undefined ? {} : { cause })
 }
 
-/** Bytes as text; Latin-1 is the fastest decoder for what is ASCII only. */
+/** Decoding puts this in the place of bytes that are no UTF-8. */
+const REPLACEMENT = '\ufffd'
+
+/** Bytes as text. Whether they are UTF-8 is looked at only where the text tells that they may not be. */
 function textOf(type: string, body: Uint8Array): string {
   const bytes = Buffer.isBuffer(body) ? body : Buffer.from(body.buffer, body.byteOffset, body.length)
-  if (isAscii(bytes)) return bytes.toString('latin1')
-  if (!isUtf8(bytes)) throw malformed(type, 'the body is not UTF-8')
-  return bytes.toString('utf8')
+  const text = bytes.toString('utf8')
+  if (text.includes(REPLACEMENT) && !isUtf8(bytes)) throw malformed(type, 'the body is not UTF-8')
+  return text
 }
 
 /** What is wrong with a parsed value; `number` where a number is so large that its text has to be looked at. */

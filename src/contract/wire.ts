@@ -31,10 +31,14 @@ export function writeAttributes(message: WireMessage, set: (name: string, value:
   if (message.outcome !== undefined) set('outcome', message.outcome)
 }
 
-/** What an adapter found of a message. */
-export interface WireParts {
-  /** The value of a CloudEvents attribute, already unescaped, or undefined. */
-  readonly attribute: (name: string) => string | undefined
+/** Names of all attributes, in the order in which they are written; the content type has its own place with some brokers. */
+export const ATTRIBUTE_NAMES: readonly string[] = [
+  'datacontenttype', 'specversion', 'id', 'source', 'type', 'time', 'dataversion', 'partitionkey', 'correlationid', 'causationid',
+  'deadline', 'tenant', 'traceparent', 'tracestate', 'hops', 'replyto', 'outcome',
+]
+
+/** What an adapter found of a message beside its attributes. */
+export interface WireRest {
   readonly contentType: string | undefined
   /** Headers that are neither CloudEvents attributes nor the broker's own. */
   readonly headers: Readonly<Record<string, string>> | undefined
@@ -45,53 +49,68 @@ export interface WireParts {
   readonly defect?: string | undefined
 }
 
+/** What an adapter found of a message. */
+export interface WireParts extends WireRest {
+  /** The value of a CloudEvents attribute, already unescaped, or undefined. */
+  readonly attribute: (name: string) => string | undefined
+}
+
 /**
  * Reads a message. It never throws: what cannot be a message of ours comes back with `defect` set
  * and is dead-lettered by the bus with that reason.
  */
 export function readMessage(parts: WireParts): WireMessage {
-  const { attribute, body, headers } = parts
-  const id = attribute('id')
-  const type = attribute('type')
-  const source = attribute('source')
-  const key = attribute('partitionkey')
-  const tenant = attribute('tenant')
-  const versionText = attribute('dataversion')
-  const hopsText = attribute('hops')
-  const version = versionText === undefined ? 1 : countOf(versionText)
-  const hops = hopsText === undefined ? 0 : countOf(hopsText)
-  const contentType = parts.contentType ?? CONTENT_TYPE
+  return messageFromValues(ATTRIBUTE_NAMES.map((name) => parts.attribute(name)), parts)
+}
+
+/** As `readMessage`, for an adapter that has the unescaped values at the places of `ATTRIBUTE_NAMES` already. */
+export function messageFromValues(values: readonly (string | undefined)[], rest: WireRest): WireMessage {
+  const id = values[2]
+  const type = values[4]
+  const source = values[3]
+  const key = values[7]
+  const tenant = values[11]
+  const version = values[6] === undefined ? 1 : countOf(values[6])
+  const hops = values[14] === undefined ? 0 : countOf(values[14])
+  const contentType = rest.contentType ?? CONTENT_TYPE
+  const badId = id === undefined ? '' : idProblem(id)
+  const badKey = key === undefined ? undefined : keyProblem(key)
   const defect =
-    parts.defect ??
-    (attribute('specversion') !== '1.0' || id === undefined || type === undefined || type === '' || source === undefined || source === ''
+    rest.defect ??
+    (values[1] !== '1.0' || id === undefined || type === undefined || type === '' || source === undefined || source === ''
       ? 'it is not a CloudEvents 1.0 message: specversion, id, source or type is missing'
-      : (idProblem(id) ??
-        (key === undefined ? undefined : keyProblem(key)) ??
+      : (badId ??
+        badKey ??
         (tenant === undefined || isTenant(tenant) ? undefined : 'the tenant is outside the grammar') ??
         (version >= 1 && version <= VERSION_MAX ? undefined : 'dataversion is not a whole number from 1') ??
         (hops >= 0 ? undefined : 'hops is not a whole number') ??
-        (isJson(contentType) ? undefined : `the content type is ${JSON.stringify(contentType.slice(0, 100))}, not JSON`)))
+        contentTypeProblem(contentType)))
   return {
-    id: id === undefined || idProblem(id) !== undefined ? parts.placeId : id,
+    id: id === undefined || badId !== undefined ? rest.placeId : id,
     source: source ?? '',
     type: type ?? '',
     version: Math.max(0, version),
-    time: attribute('time') ?? '',
+    time: values[5] ?? '',
     contentType,
-    key: key === undefined || keyProblem(key) !== undefined ? undefined : key,
-    correlationId: attribute('correlationid'),
-    causationId: attribute('causationid'),
-    deadline: attribute('deadline'),
+    key: badKey === undefined ? key : undefined,
+    correlationId: values[8],
+    causationId: values[9],
+    deadline: values[10],
     tenant,
-    traceparent: attribute('traceparent'),
-    tracestate: attribute('tracestate'),
+    traceparent: values[12],
+    tracestate: values[13],
     hops: Math.max(0, hops),
-    replyTo: attribute('replyto'),
-    outcome: attribute('outcome'),
-    headers,
-    body,
+    replyTo: values[15],
+    outcome: values[16],
+    headers: rest.headers,
+    body: rest.body,
     defect,
   }
+}
+
+/** What is wrong with the media type of a body, or undefined. */
+export function contentTypeProblem(contentType: string): string | undefined {
+  return isJson(contentType) ? undefined : `the content type is ${JSON.stringify(contentType.slice(0, 100))}, not JSON`
 }
 
 const DIGITS_MAX = 9

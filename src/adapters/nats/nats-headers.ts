@@ -1,3 +1,4 @@
+import { ATTRIBUTE_NAMES } from '../../contract/wire.ts'
 import type { NatsMessage } from './nats-client.ts'
 
 // Header blocks as text. The clients' own header objects normalise, validate and search linearly; building
@@ -34,6 +35,7 @@ export function headerText(message: NatsMessage, data: Uint8Array, reply: string
   if (sizeOf !== undefined) {
     // Both clients hand out data as a view behind its headers, so the block is right before it.
     const beside = sizeOf - (reply?.length ?? 0) - data.length
+    if (beside === subjectLength && beside === message.subject.length) return ''
     const guessed = subjectLength === undefined ? undefined : blockBefore(data, beside - subjectLength)
     return guessed ?? blockBefore(data, beside - message.subject.length) ?? rebuilt(message)
   }
@@ -78,8 +80,8 @@ export function statusText(text: string): string {
 
 /** What a header block says, with names in lower case. */
 export interface Headers {
-  /** CloudEvents attributes by their names without the prefix, still escaped. */
-  readonly attributes: ReadonlyMap<string, string>
+  /** CloudEvents attributes at the places of `ATTRIBUTE_NAMES`, still escaped. Those that nobody knows are left out. */
+  readonly values: readonly (string | undefined)[]
   /** All other headers. */
   readonly others: ReadonlyMap<string, string>
   /** True where a value may be escaped or quoted. */
@@ -87,52 +89,68 @@ export interface Headers {
 }
 
 const PREFIX = 'ce-'
-
 /** Beginnings of lines in the order in which this library writes them: the next line is nearly always one of the next few. */
-const WRITTEN_NAMES: readonly string[] = [
-  'datacontenttype', 'specversion', 'id', 'source', 'type', 'time', 'dataversion', 'partitionkey', 'correlationid', 'causationid',
-  'deadline', 'tenant', 'traceparent', 'tracestate', 'hops', 'replyto', 'outcome',
-]
-const LINE_HEADS: readonly string[] = WRITTEN_NAMES.map((name) => `${PREFIX}${name}: `)
-
+const LINE_HEADS: readonly string[] = ATTRIBUTE_NAMES.map((name) => `${PREFIX}${name}: `)
+/** Their fifth characters: most heads are told apart by it without comparing text. */
+const MARK_AT = PREFIX.length + 1
+const MARKS: readonly number[] = LINE_HEADS.map((head) => head.charCodeAt(MARK_AT))
+const NO_VALUES: readonly (string | undefined)[] = LINE_HEADS.map(() => undefined)
+const NO_OTHERS: ReadonlyMap<string, string> = new Map()
 const BLANK = 0x20
+
+/** The value of an attribute, still escaped, or undefined. */
+export function attributeOf(headers: Headers, name: string): string | undefined {
+  return headers.values[ATTRIBUTE_NAMES.indexOf(name)]
+}
 
 /**
  * Values without surrounding blanks. Of a repeated name the first counts, so that nobody can override an attribute by
  * appending it again.
  */
 export function parseHeaders(text: string): Headers {
-  const attributes = new Map<string, string>()
-  const others = new Map<string, string>()
-  const headers = { attributes, others, isEscaped: text.includes('%') || text.includes('"') }
+  const values = NO_VALUES.slice()
+  let others: Map<string, string> | undefined
   let at = text.indexOf('\r\n') + 2
-  if (at < 2) return headers
   let expected = 0
-  for (;;) {
-    const end = text.indexOf('\r\n', at)
-    if (end <= at) return headers
+  for (let end = lineEnd(text, at); end > at; end = lineEnd(text, at)) {
     const found = headAt(text, at, expected)
-    const head = LINE_HEADS[found]
-    const colon = head === undefined ? text.indexOf(':', at) : at + head.length - 2
-    if (head !== undefined) {
+    if (found >= 0) {
       expected = found + 1
-      const name = WRITTEN_NAMES[found] ?? ''
-      if (!attributes.has(name)) attributes.set(name, valueAt(text, colon + 1, end))
-    } else if (colon > at && colon < end) {
-      const isAttribute = isPrefixed(text, at)
-      const name = text.slice(isAttribute ? at + PREFIX.length : at, colon).toLowerCase()
-      const map = isAttribute ? attributes : others
-      if (!map.has(name)) map.set(name, valueAt(text, colon + 1, end))
-    }
+      values[found] ??= valueAt(text, at + (LINE_HEADS[found]?.length ?? 0) - 1, end)
+    } else others = readLine(text, at, end, values, others)
     at = end + 2
   }
+  return { values, others: others ?? NO_OTHERS, isEscaped: text.includes('%') || text.includes('"') }
+}
+
+/** Where the line that begins at `at` ends; not behind `at` where there is none. */
+function lineEnd(text: string, at: number): number {
+  return at < 2 ? -1 : text.indexOf('\r\n', at)
 }
 
 /** Index of the head that the line at `at` begins with, looking from `expected` on; -1 where it is none of them. */
 function headAt(text: string, at: number, expected: number): number {
-  if (text.charCodeAt(at) !== 0x63) return -1
-  for (let index = expected; index < LINE_HEADS.length; index++) if (text.startsWith(LINE_HEADS[index] ?? '', at)) return index
+  const mark = text.charCodeAt(at + MARK_AT)
+  for (let index = expected; index < LINE_HEADS.length; index++) {
+    if (MARKS[index] === mark && text.startsWith(LINE_HEADS[index] ?? '', at)) return index
+  }
   return -1
+}
+
+/** Takes a line that is written in another order or with other capitals than ours, or that is no attribute. */
+function readLine(text: string, at: number, end: number, values: (string | undefined)[], others: Map<string, string> | undefined): Map<string, string> | undefined {
+  const colon = text.indexOf(':', at)
+  if (colon <= at || colon >= end) return others
+  const isAttribute = isPrefixed(text, at)
+  const name = text.slice(isAttribute ? at + PREFIX.length : at, colon).toLowerCase()
+  if (isAttribute) {
+    const index = ATTRIBUTE_NAMES.indexOf(name)
+    if (index >= 0) values[index] ??= valueAt(text, colon + 1, end)
+    return others
+  }
+  const found = others ?? new Map<string, string>()
+  if (!found.has(name)) found.set(name, valueAt(text, colon + 1, end))
+  return found
 }
 
 function isPrefixed(text: string, at: number): boolean {

@@ -6,7 +6,7 @@ import { sleep } from '../../core/clock.ts'
 import type { WireMessage } from '../../core/envelope.ts'
 import { errorText, TrunklineError } from '../../core/errors.ts'
 import type { FeedParts } from './nats-feed.ts'
-import { parseHeaders, type Headers } from './nats-headers.ts'
+import { attributeOf, parseHeaders, type Headers } from './nats-headers.ts'
 import type { NatsHold } from './nats-hold.ts'
 import { connectionLost } from './nats-link.ts'
 import { messageFrom } from './nats-message.ts'
@@ -228,7 +228,7 @@ export class NatsLane implements LaneBacking, PullTarget, Beating {
   }
 
   #isWanted(headers: Headers): boolean {
-    const type = headers.attributes.get('type')
+    const type = attributeOf(headers, 'type')
     // Without a type nobody can tell whose it is; it must not vanish unseen.
     return type === undefined || this.#plan.types.has(type)
   }

@@ -4,7 +4,7 @@ import type { WireMessage } from '../../core/envelope.ts'
 import type { NatsClientSubscription, NatsMessage } from './nats-client.ts'
 import { HeaderBlock, headerText, statusOf } from './nats-headers.ts'
 import type { NatsLink } from './nats-link.ts'
-import { headerLines, messageOf } from './nats-message.ts'
+import { answerLines, answerOf, headerLines, messageOf } from './nats-message.ts'
 import type { NatsNames } from './nats-names.ts'
 
 type LightSink = (delivery: LightDelivery) => void
@@ -28,11 +28,11 @@ export class NatsLight implements LightPlane {
   }
 
   broadcast(message: WireMessage): Promise<void> | undefined {
-    return this.#send(this.#names.broadcast(message.type), message, undefined)
+    return this.#send(this.#names.broadcast(message.type), message, undefined, headerLines(message))
   }
 
   request(message: WireMessage, token: string): Promise<void> | undefined {
-    return this.#send(this.#names.request(message.type), message, this.replyAddress(token))
+    return this.#send(this.#names.request(message.type), message, this.replyAddress(token), headerLines(message))
   }
 
   replyAddress(token: string): string {
@@ -40,7 +40,7 @@ export class NatsLight implements LightPlane {
   }
 
   reply(replyTo: string, message: WireMessage): Promise<void> | undefined {
-    return this.#send(replyTo, message, undefined)
+    return this.#send(replyTo, message, undefined, answerLines(message))
   }
 
   async onBroadcast(types: readonly string[], sink: LightSink): Promise<LightSubscription> {
@@ -75,12 +75,12 @@ export class NatsLight implements LightPlane {
     const token = subject.slice(this.address.length + 1)
     const text = headerText(message, data, reply, subject.length)
     if (statusOf(text) === 503 && data.length === 0) this.#onReply?.(token, { kind: 'no-responder' })
-    else this.#onReply?.(token, { kind: 'reply', message: messageOf(text, data, token) })
+    else this.#onReply?.(token, { kind: 'reply', message: answerOf(text, data, token) })
   }
 
-  #send(subject: string, message: WireMessage, reply: string | undefined): Promise<void> | undefined {
+  #send(subject: string, message: WireMessage, reply: string | undefined, lines: string): Promise<void> | undefined {
     try {
-      this.#link.publish(subject, message.body, reply, new HeaderBlock(headerLines(message)))
+      this.#link.publish(subject, message.body, reply, lines === '' ? undefined : new HeaderBlock(lines))
       return undefined
     } catch (error) {
       return Promise.reject(

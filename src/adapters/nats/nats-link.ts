@@ -82,10 +82,7 @@ export class NatsLink {
 
   /** Hands bytes to the client. @throws what the client throws when it is closed or the message is too large. */
   publish(subject: string, payload: Uint8Array, reply?: string, headers?: HeaderBlock): void {
-    const options: { reply?: string; headers?: HeaderBlock } = {}
-    if (reply !== undefined) options.reply = reply
-    if (headers !== undefined) options.headers = headers
-    this.#connection.publish(subject, payload, options)
+    this.#connection.publish(subject, payload, { reply: reply ?? '', headers })
   }
 
   /** Sends an ack or the like; while the link is down it waits for the reconnect. Never throws. */

@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { writeAttributes } from '../../../src/contract/wire.ts'
 import { HeaderBlock, headerText, originalLines, parseHeaders, statusOf, statusText } from '../../../src/adapters/nats/nats-headers.ts'
-import { headerLines, messageOf, storedLines } from '../../../src/adapters/nats/nats-message.ts'
+import { answerLines, answerOf, headerLines, messageOf, storedLines } from '../../../src/adapters/nats/nats-message.ts'
 import { messageOf as sample } from './nats-rig.ts'
 
 const blockOf = (lines: string): string => Buffer.from(new HeaderBlock(lines).encode()).toString()
@@ -73,6 +74,48 @@ describe('messages as header lines', () => {
   })
 })
 
+describe('what is written', () => {
+  const full = sample('a.b', {
+    version: 2, key: 'k', correlationId: 'c', causationId: 'm', deadline: '2026-01-01T00:00:00.000Z', tenant: 't', traceparent: 'p', tracestate: 's', hops: 3,
+    replyTo: 'r', outcome: 'failed', headers: { note: 'x' },
+  })
+
+  test('is every attribute in the order of the one mapping, and the headers after them', () => {
+    const expected: string[] = []
+    writeAttributes(full, (name, value) => expected.push(`ce-${name}: ${value}`))
+    expect(headerLines(full).split('\r\n')).toEqual([...expected, 'note: x', ''])
+  })
+
+  test('tells a repeated source, type and deadline from new ones', () => {
+    const [first, second] = [sample('a.b', { source: '/x' }), sample('a.c', { source: '/y z', deadline: 'd' })]
+    for (const message of [first, second, first, second]) {
+      expect(messageOf(blockOf(headerLines(message)), message.body, 'p')).toMatchObject({ source: message.source, type: message.type, deadline: message.deadline })
+    }
+  })
+})
+
+describe('an answer', () => {
+  const body = Buffer.from('{}')
+
+  test('that succeeded has no headers, and every other one only says how it failed', () => {
+    expect(answerLines(sample('a.b'))).toBe('')
+    expect(answerOf('', body, 'token')).toMatchObject({ id: 'token', outcome: undefined, defect: undefined, body })
+    const lines = answerLines(sample('a.b', { outcome: 'error.sold out' }))
+    expect(lines).toBe('ce-outcome: error.sold%20out\r\n')
+    expect(answerOf(blockOf(lines), body, 'token')).toMatchObject({ outcome: 'error.sold out', defect: undefined })
+  })
+
+  test('is read also where it says all that another message would', () => {
+    const lines = headerLines(sample('a.b', { outcome: 'failed', headers: { note: 'ü' } }))
+    expect(answerOf(blockOf(lines), body, 'token')).toMatchObject({ outcome: 'failed', defect: undefined })
+    expect(answerOf(blockOf('content-type: application/json\r\n'), body, 'token').defect).toBeUndefined()
+  })
+
+  test.each([['ce-outcome: %FF\r\n', 'ce-outcome'], ['ce-datacontenttype: text/plain\r\n', 'not JSON'], ['Content-Type: text/plain\r\n', 'not JSON']])('with the header %j has a defect', (lines, problem) => {
+    expect(answerOf(blockOf(lines), body, 'token').defect).toContain(problem)
+  })
+})
+
 describe('header blocks of a client', () => {
   const head = 'NATS/1.0\r\nce-id: 1\r\n\r\n'
 
@@ -89,6 +132,13 @@ describe('header blocks of a client', () => {
   test('are found right before the data, with a right, a wrong and no guess of the subject', () => {
     const message = received('HMSG a.b 1 r 24 28\r\n', 'a.b')
     for (const guess of [undefined, 3, 2, 9]) expect(headerText(message, message.data, 'r', guess)).toBe(head)
+  })
+
+  test('are empty where a message has none', () => {
+    const data = Buffer.from('MSG a.b 1 4\r\nbody').subarray(-4)
+    for (const guess of [undefined, 3, 2]) expect(headerText({ subject: 'a.b', data, size: () => 7 }, data, undefined, guess)).toBe('')
+    const message = received('HMSG a.b 1 r 24 28\r\n', 'a.b')
+    expect(headerText(message, message.data, 'r', message.subject.length + head.length)).toBe(head)
   })
 
   test('are rebuilt where a client keeps them elsewhere', () => {
