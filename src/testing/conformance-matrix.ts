@@ -2,6 +2,7 @@ import type { TransportCapabilities } from '../bus/port.ts'
 import { type CaseStanding, conformanceCases, standingOf } from './conformance.ts'
 import { type ConformanceCase, conformanceFamilies } from './conformance-case.ts'
 import type { ConformanceSubject } from './conformance-subject.ts'
+import type { StoreStanding } from './store-conformance.ts'
 
 /** What the matrix needs to know of a subject; nothing has to run for it. */
 export type MatrixSubject = Pick<ConformanceSubject, 'name' | 'capabilities' | 'without'>
@@ -28,7 +29,8 @@ This page is written by \`npx node scripts/write-conformance-doc.mjs\` from the 
 ## Capabilities
 `
 
-function heading(subjects: readonly MatrixSubject[]): string {
+/** The head of a table of cases, a column for each subject. */
+export function heading(subjects: readonly { readonly name: string }[]): string {
   return `| case | ${subjects.map(({ name }) => name).join(' | ')} |\n| --- |${' --- |'.repeat(subjects.length)}`
 }
 
@@ -43,7 +45,8 @@ function rowOf(one: ConformanceCase, subjects: readonly MatrixSubject[], notes: 
   return `| ${one.name} | ${subjects.map((subject) => cellOf(standingOf(one, subject), subject.name, notes)).join(' | ')} |`
 }
 
-function cellOf(standing: CaseStanding, name: string, notes: string[]): string {
+/** What stands in one cell; the number is that of a note, which is added where it is new. */
+export function cellOf(standing: CaseStanding | StoreStanding, name: string, notes: string[]): string {
   if (standing.kind === 'kept') return 'yes'
   if (standing.kind === 'refused') return 'refused'
   const note = `${name}: ${standing.reason}`

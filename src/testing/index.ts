@@ -7,6 +7,7 @@ export type { BrokerFaults, ConformancePlace, ConformanceSubject, ForeignMessage
 export { type WorkerHost, type WorkerLine, type WorkerRole, type WorkerSettings, runConformanceWorker } from './conformance-worker.ts'
 export { type StoreStanding, runStoreCase, storeCases, storeStandingOf, testStore } from './store-conformance.ts'
 export type { StoreCase } from './store-conformance-case.ts'
+export { type StoreMatrixSubject, storeMatrix } from './store-conformance-matrix.ts'
 export { Follower, StoreStage, type StoreWork } from './store-conformance-stage.ts'
 export { type BusinessRows, type StoreFamily, type StorePart, type StorePlace, type StoreSubject, storeFamilies } from './store-conformance-subject.ts'
 export { VirtualClock, type VirtualClockOptions, virtualClock } from './virtual-clock.ts'

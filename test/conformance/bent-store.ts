@@ -91,7 +91,8 @@ export function checkThenAct(inner: Backend): Partial<Backend> {
         return first
       }
       const looking: Partial<Unit> = {
-        append: (stream, expected, events) => look((tx) => tx.append(stream, expected === 'any' ? 'any' : expected, events)),
+        readStream: (stream, query) => inner.log.read({ ...query, selection: { kind: 'stream', stream } }),
+        append: (stream, expected, events) => look((tx) => tx.append(stream, expected, events)),
         enter: (entry) => look((tx) => tx.enter(entry)),
         advance: (group, source, position) => look((tx) => tx.advance(group, source, position)),
         putTimer: async (timer) => void later.push((tx) => tx.putTimer(timer)),

@@ -101,12 +101,13 @@ const MUTANTS: readonly Mutant[] = [
   ['hides from streams alone', 'hides it from the whole log, from categories and from those who follow as well', () => hidingInStreams()],
   // Units of work.
   ...[
-    'leaves nothing of a unit that throws, and throws the same', 'commits business rows with everything else, or none of them', 'commits events of several streams together, in one order',
+    'leaves nothing of a unit that throws, and throws the same', 'commits events of several streams together, in one order',
     'shows a unit what it appended itself, and others nothing before the commit', 'moves a checkpoint with the effects of the work, or not at all', 'forgets a message whose unit was rolled back',
     'shows nothing of a unit before its commit, and nothing of one that was rolled back', 'keeps an alarm whose taker rolls back, and gives it again',
     'cancels an alarm, says where there was none, and forgets what was rolled back', 'refuses what a unit does after its end',
   ].map((seenBy): Mutant => ['commits statement by statement', seenBy, () => ({ backend: statementByStatement })]),
   ['commits what has thrown', 'leaves nothing of a unit that throws, and throws the same', () => ({ backend: committing })],
+  ['commits the rows of what has thrown', 'commits business rows with everything else, or none of them', () => ({ backend: committing })],
   ['throws something else', 'leaves nothing of a unit that throws, and throws the same', () => ({ backend: (inner) => ({ transact: (work, options) => inner.transact(work, options).catch(() => Promise.reject(new Error('other'))) }) })],
   ['never gives a unit up', 'gives up a unit that takes too long, and lets the others go on', () => ({ backend: (inner) => ({ transact: (work) => inner.transact(work) }) })],
   ['ignores the signal', 'gives up a unit whose signal aborts, and one whose signal has aborted before it began', () => ({ backend: (inner) => ({ transact: (work, options) => inner.transact(work, { timeoutMs: options?.timeoutMs ?? 30_000 }) }) })],

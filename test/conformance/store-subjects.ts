@@ -1,0 +1,6 @@
+import type { StoreMatrixSubject } from '../../src/testing/index.ts'
+import { memoryStoreSubject } from './store-memory-subject.ts'
+import { PostgresStoreSubject } from './store-postgres-subject.ts'
+
+/** Every store of the project, in the order of the matrix. Nothing is started. */
+export const storeSubjects: readonly StoreMatrixSubject[] = [memoryStoreSubject, new PostgresStoreSubject()]
