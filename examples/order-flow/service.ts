@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { type Bus, type Transport, createBus } from 'trunkline'
+import { type Bus, type Transport, createBus, silentLogger } from 'trunkline'
 import { ServiceFile } from './service-file.ts'
 
 /** The services of the order flow. */
@@ -45,6 +45,8 @@ export async function openService(name: ServiceName, setup: ServiceSetup, tables
   const bus = createBus({
     service: { name },
     transport: setup.transport,
+    // The summary counts what went wrong, and chaos makes much of it.
+    logger: silentLogger,
     // Every death of a process counts as an attempt of what it was handling, and chaos kills often.
     defaults: { retry: { attemptsMax: 20, initialMs: 100, maxMs: 1_000 } },
   })

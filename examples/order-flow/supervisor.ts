@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Bus, type Transport, createBus } from 'trunkline'
+import { type Bus, type Transport, createBus, silentLogger } from 'trunkline'
 import { GetBalance, RecordLine } from './contracts.ts'
 import { type Progress, isReady, readFigures, readProgress } from './figures.ts'
 import { type Fleet, InProcessFleet, ProcessFleet } from './fleet.ts'
@@ -213,7 +213,7 @@ function matches(expected: Totals, found: Totals): boolean {
 }
 
 async function supervisorBus(transport: Transport): Promise<Bus> {
-  const bus = createBus({ service: { name: 'supervisor' }, transport })
+  const bus = createBus({ service: { name: 'supervisor' }, transport, logger: silentLogger })
   await bus.start()
   return bus
 }

@@ -210,7 +210,7 @@ export const errorRegistry: { readonly [C in ErrorCode]: ErrorEntry<C> } = {
   'bus.type_unhandled': {
     disposition: 'reject',
     says: ({ type, group }) => `The group ${group} received a message of ${type} and has no handler for it`,
-    remedy: 'Add a handler, or take the type out of the group, then redrive.',
+    remedy: 'Add a handler, then redrive. Where the type was taken out on purpose, end its subscription (see the transports page), then skip.',
   },
   'bus.handler_timeout': {
     disposition: 'retry',

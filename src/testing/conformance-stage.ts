@@ -109,6 +109,8 @@ export class Stage implements AsyncDisposable {
     const bus = createBus({
       service: { name: service },
       transport: this.#place.open(),
+      // What the cases bring about is no news to whoever runs them.
+      logger: silentLogger,
       ...rest,
       defaults: { retry, publishTimeoutMs: 15_000, askTimeoutMs: this.patienceMs, drainTimeoutMs: 3_000, ...defaults },
     })

@@ -1,6 +1,7 @@
 import { createBus } from '../bus/bus.ts'
 import type { Transport } from '../bus/port.ts'
 import { sleep, systemClock } from '../core/clock.ts'
+import { silentLogger } from '../core/logger.ts'
 import { Moved, Ticked } from './conformance-contracts.ts'
 
 /** What a worker process does. */
@@ -47,7 +48,7 @@ export interface WorkerHost {
  */
 export async function runConformanceWorker(transport: Transport, settings: WorkerSettings, host: WorkerHost): Promise<void> {
   const { attemptsMax = 5, inFlightMax = 4, role } = settings
-  const bus = createBus({ service: { name: 'worker' }, transport, defaults: { inFlightMax, retry: { attemptsMax, initialMs: 5, maxMs: 20 } } })
+  const bus = createBus({ service: { name: 'worker' }, transport, logger: silentLogger, defaults: { inFlightMax, retry: { attemptsMax, initialMs: 5, maxMs: 20 } } })
   host.born?.(bus.instance)
   const say = (what: WorkerLine['what'], n: number, key = '', attempt = 0): void => host.say({ what, n, key, attempt, atMs: systemClock.nowMs() })
   const work = async (n: number, key: string, attempt: number): Promise<void> => {

@@ -1,4 +1,5 @@
-import { dirname } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { dirname, join, posix } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { freePort } from '../servers/free-port.ts'
 import { Consumer, packLibrary, tool, type PackedLibrary } from './packed.ts'
@@ -36,10 +37,21 @@ interface Outcome {
 }
 
 describe('the tarball', () => {
-  test('holds code, sources and four pages, and nothing else', () => {
-    const strangers = library.files.filter((path) => !/^(?:dist\/.+\.(?:js|d\.ts)(?:\.map)?|src\/.+\.ts|README\.md|LICENSE|CHANGELOG\.md|package\.json)$/.test(path))
+  test('holds code, sources, examples and pages, and nothing else', () => {
+    const isOurs = /^(?:dist\/.+\.(?:js|d\.ts)(?:\.map)?|src\/.+\.ts|docs\/[\w-]+\.md|examples\/.+\.(?:ts|txt|csv)|(?:README|CHANGELOG|CONTRIBUTING)\.md|LICENSE|package\.json)$/
+    const strangers = library.files.filter((path) => !isOurs.test(path))
     expect(strangers).toEqual([])
     expect(library.files).toEqual(expect.arrayContaining(['README.md', 'LICENSE', 'CHANGELOG.md', 'package.json', 'dist/index.js', 'dist/index.d.ts', 'src/index.ts']))
+  })
+
+  test('holds every page and folder that its README and its pages link to', () => {
+    const pages = library.files.filter((path) => path === 'README.md' || path.startsWith('docs/'))
+    expect(pages.length).toBeGreaterThan(7)
+    const broken = pages.flatMap((page) => {
+      const links = [...readFileSync(join(rootDir, page), 'utf8').matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g)].map((match) => posix.join(posix.dirname(page), match[1] ?? ''))
+      return links.filter((link) => !library.files.some((path) => path === link || path.startsWith(`${link}/`))).map((link) => `${page} → ${link}`)
+    })
+    expect(broken).toEqual([])
   })
 
   test('satisfies publint', async () => {
@@ -126,6 +138,23 @@ describe('an installation without optional peers', () => {
       export const entries: readonly object[] = [memory, sqlite, nats, postgres, rabbitmq, testing]
     `
     expect(await consumer.typeCheck(source)).toBe('')
+    // What the README says that a project needs is enough.
+    const told = /<!-- tsconfig[^>]*-->\n```jsonc\n\/\/[^\n]*\n(.*?)```/s.exec(readFileSync(join(rootDir, 'README.md'), 'utf8'))?.[1] ?? ''
+    const { compilerOptions }: { readonly compilerOptions: object } = JSON.parse(told)
+    expect(await consumer.typeCheck(source, compilerOptions)).toBe('')
+  })
+
+  test('is told by the compiler what a subscription lacks', async () => {
+    const source = (options: string): string => `
+      import { createBus, event } from 'trunkline'
+      import { memory } from 'trunkline/memory'
+      import { z } from 'zod'
+      const Placed = event('sales.order-placed', { schema: z.object({ orderId: z.string() }) })
+      createBus({ service: { name: 'consumer' }, transport: memory() }).on(Placed, ${options}, (message) => message.data.orderId)
+    `
+    expect(await consumer.typeCheck(source('{}'))).toContain("Property 'group' is missing in type '{}'")
+    expect(await consumer.typeCheck(source("{ inFlightMax: 4 }"))).toContain("Property 'group' is missing")
+    expect(await consumer.typeCheck(source("{ group: 'audit', inflightMax: 4 }"))).toContain("'inflightMax' does not exist in type 'GroupOptions'")
   })
 })
 

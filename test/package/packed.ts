@@ -8,7 +8,7 @@ const run = promisify(execFile)
 
 const rootDir = dirname(dirname(import.meta.dirname))
 const modulesDir = join(rootDir, 'node_modules')
-const SHIPPED = ['package.json', 'src', 'README.md', 'LICENSE', 'CHANGELOG.md', 'tsconfig.json', 'tsconfig.build.json']
+const SHIPPED = ['package.json', 'src', 'docs', 'examples', 'README.md', 'LICENSE', 'CHANGELOG.md', 'CONTRIBUTING.md', 'tsconfig.json', 'tsconfig.build.json']
 
 /** The library as it would be published, built away from the working tree so that nothing disturbs anybody. */
 export interface PackedLibrary {
@@ -29,6 +29,12 @@ export async function packLibrary(): Promise<PackedLibrary> {
   const [packed]: readonly { readonly filename: string; readonly files: readonly { readonly path: string }[] }[] = JSON.parse(stdout)
   if (packed === undefined) throw new Error(`npm pack told nothing: ${stdout}`)
   return { tarball: join(dir, packed.filename), files: packed.files.map(({ path }) => path) }
+}
+
+/** As strict as a user's project may be. */
+const STRICT_OPTIONS = {
+  target: 'es2023', lib: ['es2024', 'esnext.disposable'], module: 'nodenext', moduleResolution: 'nodenext', strict: true, exactOptionalPropertyTypes: true,
+  declaration: true, types: ['node'],
 }
 
 /** A user's project with the packed library installed in it. */
@@ -86,12 +92,9 @@ export class Consumer {
   }
 
   /** Type-checks a file of the project, declarations of the library included; gives the complaints. */
-  async typeCheck(source: string): Promise<string> {
+  async typeCheck(source: string, given: object = STRICT_OPTIONS): Promise<string> {
     this.write('consumer.ts', source)
-    const compilerOptions = {
-      target: 'es2023', lib: ['es2024', 'esnext.disposable'], module: 'nodenext', moduleResolution: 'nodenext', strict: true, exactOptionalPropertyTypes: true,
-      skipLibCheck: false, noEmit: true, declaration: true, types: ['node'], typeRoots: [join(modulesDir, '@types')],
-    }
+    const compilerOptions = { ...given, skipLibCheck: false, noEmit: true, typeRoots: [join(modulesDir, '@types')] }
     this.write('tsconfig.json', JSON.stringify({ compilerOptions, files: ['consumer.ts'] }))
     try {
       await tool('tsc', ['--noEmit', '-p', 'tsconfig.json'], this.dir)
