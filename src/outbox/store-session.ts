@@ -1,6 +1,8 @@
-import type { MessageMaker, TransportState, UnitHost } from '../bus/port.ts'
+import type { TransportState, UnitHost } from '../bus/port.ts'
+import { scopeOf } from '../bus/envelopes.ts'
+import { runInScope } from '../bus/scope.ts'
 import type { Timer } from '../core/clock.ts'
-import type { EventStoreParts } from '../store/event-store.ts'
+import type { EventStoreParts } from '../store/event-store-parts.ts'
 import { ALARM_LEASE, AlarmClock } from './alarm-clock.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import type { OutboxParts } from './outbox.ts'
@@ -56,7 +58,7 @@ export class StoreSession<Tx> {
     this.#relay = isPublishing
       ? new Relay({ table: backend.outbox, host, leases: this.#leases, pageMax: settings.relayPageMax, publishTimeoutMs: 30_000, hearsOthers })
       : undefined
-    this.units = new UnitRunner(backend, { store: backend.name, clock, random, messages, sharder }, {
+    this.units = new UnitRunner(backend, { store: backend.name, clock, random, messages, sharder, loadSnapshot: (name, shape) => backend.checkpoints.loadSnapshot(name, shape) }, {
       conflictAttemptsMax: settings.conflictAttemptsMax,
       unitTimeoutMs: settings.unitTimeoutMs,
       onCommitted: ({ shards: written, dueInMs }) => {
@@ -69,7 +71,7 @@ export class StoreSession<Tx> {
     this.#upkeep = new Upkeep({ inbox: backend.inbox, bodies: backend.bodies, host, leases: this.#leases, inboxRetentionMs, bodyRetentionMs })
     this.outboxParts = { messages, sharder, backend, nudge: this.#nudge }
     this.schedulerParts = { messages, clock, random, runner: this.units, timers: backend.timers, put: (inMs) => this.#alarm.put(inMs) }
-    this.eventParts = eventParts(backend, messages, this.units)
+    this.eventParts = eventParts(backend, host, settings, this.units)
   }
 
   async open(): Promise<void> {
@@ -123,11 +125,16 @@ export class StoreSession<Tx> {
   }
 }
 
-function eventParts<Tx>(backend: StoreBackend<Tx>, messages: MessageMaker, units: UnitRunner<Tx>): EventStoreParts {
+function eventParts<Tx>(backend: StoreBackend<Tx>, host: UnitHost, settings: StoreSettings, units: UnitRunner<Tx>): EventStoreParts {
+  const { messages, clock, random, logger, instance } = host
   return {
     log: backend.log,
     checkpoints: backend.checkpoints,
-    messages,
+    leases: backend.leases,
+    messages, clock, random, logger, instance,
+    inScopeOf: (message, work) => runInScope(scopeOf(message), work),
+    leaseMs: settings.leaseMs,
+    transact: (work, signal) => units.transactRaw(work, signal),
     // With messages that leave by the outbox it takes a transaction; without, one statement does.
     append: (stream, expected, facts, hasPublic, events) =>
       hasPublic ? units.transact((unit) => unit.append(stream, expected, facts)) : backend.log.append(stream, expected, events),

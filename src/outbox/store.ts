@@ -1,6 +1,6 @@
 import { Envelopes } from '../bus/envelopes.ts'
 import { EnvelopeMaker } from '../bus/message-maker.ts'
-import type { BusExtension, MessageMaker, Transport, UnitHost, UnitOfWork, UnitOutcome, UnitRequest } from '../bus/port.ts'
+import type { BusExtension, MessageMaker, Transport, TransportState, UnitHost, UnitOfWork, UnitOutcome, UnitRequest } from '../bus/port.ts'
 import { refuseInUnit } from '../bus/unit-scope.ts'
 import { checkedName } from '../contract/names.ts'
 import { type Clock, systemClock } from '../core/clock.ts'
@@ -38,7 +38,7 @@ export class Store<Tx> implements UnitOfWork<Unit<Tx>> {
   readonly name: string
   declare readonly '~unit'?: Unit<Tx>
   /** Streams of events. */
-  readonly events: EventStore
+  readonly events: EventStore<Unit<Tx>>
   /** Messages that wait for the relay, and the way to write them in a transaction of your own. */
   readonly outbox: Outbox
   /** Messages that leave later. */
@@ -90,12 +90,16 @@ export class Store<Tx> implements UnitOfWork<Unit<Tx>> {
         this.#session = session
         await session.open()
       },
-      ready: () => session.start(),
+      ready: async () => {
+        await session.start()
+        this.events.start()
+      },
       stop: async () => {
+        await this.events.stop()
         await session.stop()
         this.#session = undefined
       },
-      health: () => session.health(),
+      health: () => this.#health(session),
     }
   }
 
@@ -143,6 +147,13 @@ export class Store<Tx> implements UnitOfWork<Unit<Tx>> {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  #health(session: StoreSession<Tx>): { readonly state: TransportState; readonly reasons: readonly string[] } {
+    const { state, reasons } = session.health()
+    const halted = this.events.subscriptions.filter((subscription) => subscription.state === 'halted')
+    if (halted.length === 0) return { state, reasons }
+    return { state: 'down', reasons: [...reasons, ...halted.map(({ name, reason }) => `the subscription ${name} is halted: ${reason}`)] }
   }
 
   #running(operation: string): StoreSession<Tx> {

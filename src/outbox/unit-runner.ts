@@ -85,6 +85,11 @@ export class UnitRunner<Tx> {
     }, signal)
   }
 
+  /** The same, with the bare transaction beside the unit. */
+  transactRaw<T>(work: (tx: UnitTransaction<Tx>, unit: Unit<Tx>) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    return this.#repeated(async (transaction) => await runAsUnit(() => work(transaction.tx, transaction.unit())), signal)
+  }
+
   /** Runs a message as a unit; it never rejects. */
   async run(request: UnitRequest): Promise<UnitOutcome> {
     const entry = entryOf(request)

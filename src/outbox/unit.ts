@@ -1,8 +1,10 @@
 import type { MessageMaker, MessageMakerOptions, ScheduleOptions } from '../bus/port.ts'
 import type { AnyCommand, Contract, DataInput, EventContract } from '../contract/contract.ts'
-import { TrunklineError } from '../core/errors.ts'
+import { TrunklineError, isTrunklineError } from '../core/errors.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Random } from '../core/random.ts'
+import type { Decider } from '../store/decider.ts'
+import { type Executed, type Loaded, type StreamAccess, execute, load } from '../store/execution.ts'
 import { type Fact, newEvents } from '../store/fact.ts'
 import type { Appended, ExpectedRevision, LogPage, ReadQuery, Snapshot } from '../store/port.ts'
 import { checkedExpectation, checkedStream } from '../store/streams.ts'
@@ -17,6 +19,7 @@ export interface UnitParts {
   readonly random: Random
   readonly messages: MessageMaker
   readonly sharder: Sharder
+  readonly loadSnapshot: (stream: string, shape: string) => Promise<Snapshot | undefined>
 }
 
 /** Messages of one unit of work; more are a mistake, or a batch job that wants several units. */
@@ -92,6 +95,36 @@ export class Unit<Tx> {
     const appended = await this.#transaction.append(checkedStream(stream), checkedExpectation(expected), events)
     if (!appended.isRepeated) for (const { isPublic, message } of events) if (isPublic) this.#add({ kind: 'event', message })
     return appended
+  }
+
+  /**
+   * Loads a decider's stream within the transaction, decides, and appends. Where somebody else appended meanwhile, the whole unit runs again.
+   *
+   * @throws what `decide` throws, `store.conflict`, `contract.*`, `outbox.unit_over`.
+   */
+  readonly execute = async <C extends EventContract, Command, State>(decider: Decider<C, Command, State>, id: string, command: Command): Promise<Executed<C, Command, State>> => {
+    this.#mustRun('execute')
+    try {
+      return await execute(this.#access, decider, id, command)
+    } catch (error) {
+      if (!isTrunklineError(error, 'store.wrong_revision')) throw error
+      throw new TrunklineError('store.conflict', { store: this.#parts.store, problem: `the stream ${error.details.stream} went on meanwhile` }, { cause: error })
+    }
+  }
+
+  /** The state of a decider's stream as this transaction sees it. @throws `store.event_unreadable`, `outbox.unit_over`. */
+  readonly load = <C extends EventContract, Command, State>(decider: Decider<C, Command, State>, id: string): Promise<Loaded<State>> => {
+    this.#mustRun('load')
+    return load(this.#access, decider, id)
+  }
+
+  get #access(): StreamAccess {
+    return {
+      read: this.readStream,
+      append: this.append,
+      loadSnapshot: this.#parts.loadSnapshot,
+      saveSnapshot: this.saveSnapshot,
+    }
   }
 
   /** Reads raw events of a stream as this transaction sees them. The typed way is `events.load`. @throws `outbox.unit_over`. */

@@ -9,6 +9,8 @@ import { BusRig, Placed } from '../bus/bus-rig.ts'
 export class StoreRig extends BusRig {
   readonly database: MemoryDatabase
 
+  readonly #closers: (() => Promise<void>)[] = []
+
   constructor() {
     super()
     this.database = new MemoryDatabase({ clock: this.clock })
@@ -26,4 +28,28 @@ export class StoreRig extends BusRig {
   store(options: StoreOptions = {}): Store<MemoryTransaction> {
     return memoryStore({ database: this.database, ...options })
   }
+
+  /** Something to close with the rig. */
+  closing(close: () => Promise<void>): void {
+    this.#closers.push(close)
+  }
+
+  /** Waits for what needs the clock to go on. */
+  async settling<T>(work: Promise<T>): Promise<T> {
+    await this.clock.advance(10_000)
+    return await work
+  }
+
+  override async [Symbol.asyncDispose](): Promise<void> {
+    const closing = Promise.all(this.#closers.map((close) => close()))
+    await super[Symbol.asyncDispose]()
+    await closing
+  }
+}
+
+/** Everything that a reader gives. */
+export async function listed<T>(source: AsyncIterable<T>): Promise<T[]> {
+  const items: T[] = []
+  for await (const item of source) items.push(item)
+  return items
 }
