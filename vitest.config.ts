@@ -16,7 +16,7 @@ const config: ViteUserConfig = {
     alias: [
       { find: /^trunkline$/, replacement: `${import.meta.dirname}/src/index.ts` },
       { find: /^trunkline\/testing$/, replacement: `${import.meta.dirname}/src/testing/index.ts` },
-      { find: /^trunkline\/(memory|sqlite|nats|postgres|rabbitmq)$/, replacement: `${import.meta.dirname}/src/adapters/$1/index.ts` },
+      { find: /^trunkline\/(memory|eventstoredb|sqlite|nats|postgres|rabbitmq)$/, replacement: `${import.meta.dirname}/src/adapters/$1/index.ts` },
     ],
   },
   test: {

@@ -5,7 +5,7 @@ import { freePort } from '../servers/free-port.ts'
 import { Consumer, packLibrary, tool, type PackedLibrary } from './packed.ts'
 
 const rootDir = dirname(dirname(import.meta.dirname))
-const CLIENTS = ['nats', 'amqplib', '@nats-io/transport-node', '@nats-io/nats-core', 'node:sqlite', 'better-sqlite3', 'pg']
+const CLIENTS = ['nats', 'amqplib', '@nats-io/transport-node', '@nats-io/nats-core', 'node:sqlite', 'better-sqlite3', 'pg', '@eventstore/db-client']
 
 let library: PackedLibrary
 
@@ -77,7 +77,7 @@ describe('an installation without optional peers', () => {
     await consumer.install(['zod'])
   })
 
-  test.each(['trunkline', 'trunkline/memory', 'trunkline/sqlite', 'trunkline/nats', 'trunkline/postgres', 'trunkline/rabbitmq', 'trunkline/testing'])('imports %s', async (specifier) => {
+  test.each(['trunkline', 'trunkline/memory', 'trunkline/eventstoredb', 'trunkline/sqlite', 'trunkline/nats', 'trunkline/postgres', 'trunkline/rabbitmq', 'trunkline/testing'])('imports %s', async (specifier) => {
     const names = await consumer.evaluate<readonly string[]>(`console.log(JSON.stringify(Object.keys(await import('${specifier}'))))`)
     expect(names.length).toBeGreaterThan(0)
     expect(names).not.toContain('default')
@@ -107,6 +107,7 @@ describe('an installation without optional peers', () => {
   test.each([
     ['nats', "nats({ servers: 'nats://127.0.0.1:4' })", 'nats'],
     ['rabbitmq', "rabbitmq({ url: 'amqp://127.0.0.1:4' })", 'amqplib'],
+    ['eventstoredb', "eventStoreDbTransport({ hosts: '127.0.0.1:4', tls: false })", '@eventstore/db-client'],
   ])('says what to install when %s is opened', async (subpath, transport, missing) => {
     const outcome = await consumer.evaluate<Outcome>(openingProgram(subpath, transport))
     expect(outcome).toMatchObject({ code: 'core.peer_missing', details: { package: missing, install: `npm install ${missing}` } })
@@ -117,6 +118,7 @@ describe('an installation without optional peers', () => {
     const source = `
       import { command, createBus, event, query, type Bus } from 'trunkline'
       import * as memory from 'trunkline/memory'
+      import * as eventstoredb from 'trunkline/eventstoredb'
       import * as sqlite from 'trunkline/sqlite'
       import * as nats from 'trunkline/nats'
       import * as postgres from 'trunkline/postgres'
@@ -135,7 +137,7 @@ describe('an installation without optional peers', () => {
       bus.on(Placed, { group: 'audit' }, (message) => message.data.orderId.toUpperCase())
       // @ts-expect-error -- the schema has no such field, and the types know it
       bus.on(Placed, { group: 'audit' }, (message) => message.data.price)
-      export const entries: readonly object[] = [memory, sqlite, nats, postgres, rabbitmq, testing]
+      export const entries: readonly object[] = [memory, eventstoredb, sqlite, nats, postgres, rabbitmq, testing]
     `
     expect(await consumer.typeCheck(source)).toBe('')
     // What the README says that a project needs is enough.
@@ -163,6 +165,7 @@ describe('an installation with one optional peer', () => {
     ['nats', 'nats', 'nats({ servers: "nats://127.0.0.1:PORT", openTimeoutMs: 500 })'],
     ['@nats-io/transport-node', 'nats', 'nats({ servers: "nats://127.0.0.1:PORT", openTimeoutMs: 500 })'],
     ['amqplib', 'rabbitmq', 'rabbitmq({ url: "amqp://127.0.0.1:PORT", openTimeoutMs: 500 })'],
+    ['@eventstore/db-client', 'eventstoredb', 'eventStoreDbTransport({ hosts: "127.0.0.1:PORT", tls: false, openTimeoutMs: 500 })'],
   ])('of %s gets as far as the network', async (peer, subpath, transport) => {
     const consumer = new Consumer(library.tarball)
     await consumer.install(['zod', peer])
@@ -177,10 +180,10 @@ describe('an installation with every optional peer', () => {
 
   beforeAll(async () => {
     consumer = new Consumer(library.tarball)
-    await consumer.install(['zod', 'nats', '@nats-io/transport-node', 'amqplib', 'pg'])
+    await consumer.install(['zod', 'nats', '@nats-io/transport-node', 'amqplib', 'pg', '@eventstore/db-client'])
   })
 
-  test.each(['trunkline', 'trunkline/memory', 'trunkline/nats', 'trunkline/postgres', 'trunkline/rabbitmq', 'trunkline/testing'])('loads no client when %s is imported', async (specifier) => {
+  test.each(['trunkline', 'trunkline/memory', 'trunkline/eventstoredb', 'trunkline/nats', 'trunkline/postgres', 'trunkline/rabbitmq', 'trunkline/testing'])('loads no client when %s is imported', async (specifier) => {
     const loaded = await consumer.packagesLoadedBy(specifier)
     expect(loaded).toContain('trunkline')
     expect(loaded.filter((name) => CLIENTS.includes(name))).toEqual([])

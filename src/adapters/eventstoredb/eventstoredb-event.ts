@@ -55,6 +55,16 @@ export function eventOf(id: string, message: WireMessage, marks: Readonly<Record
   return { id, type, contentType: 'application/json', data: json, metadata }
 }
 
+/** The same message once more, as it came and not as it was understood, with other marks. */
+export function copyOf(id: string, { type, metadata, body }: Pick<EsdbEvent, 'type' | 'metadata' | 'body'>, marks: Readonly<Record<string, string>>): EsdbProposed {
+  const kept: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(metadata)) if (!name.startsWith(MARK)) kept[name] = value
+  for (const [name, value] of Object.entries(marks)) kept[MARK + name] = value
+  const json = exactJson(body)
+  if (json === undefined) return { id, type, contentType: 'application/octet-stream', data: new Uint8Array(body), metadata: kept }
+  return { id, type, contentType: 'application/json', data: json, metadata: kept }
+}
+
 /** An event of the adapter's own, without a message. */
 export function recordOf(id: string, type: string, data: Record<string, unknown>): EsdbProposed {
   return { id: UUID.test(id) ? id : derivedId(id), type, contentType: 'application/json', data, metadata: {} }

@@ -1,0 +1,9 @@
+export { eventStoreDbCapabilities, eventStoreDbTransport } from './eventstoredb-transport.ts'
+export { eventStoreDbLogCapabilities } from './eventstoredb-log.ts'
+export type {
+  EventStoreDbClientOptions, EventStoreDbOptions, EventStoreDbServerOptions, EventStoreDbSharedOptions, EventStoreDbTlsOptions,
+} from './eventstoredb-options.ts'
+export type {
+  EsdbAppended, EsdbCallOptions, EsdbClient, EsdbConnect, EsdbConsumer, EsdbCredentials, EsdbDelivered, EsdbExpected, EsdbFilter, EsdbGroupSettings,
+  EsdbPosition, EsdbProposed, EsdbReading, EsdbRecorded, EsdbResolved, EsdbSubscription,
+} from './eventstoredb-client.ts'
