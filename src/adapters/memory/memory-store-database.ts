@@ -1,4 +1,5 @@
 import type { Clock } from '../../core/clock.ts'
+import { type OptionNames, optionNames, refuseUnknown } from '../../core/option-names.ts'
 import { MemoryBroker } from './memory-broker.ts'
 import { MemoryData } from './memory-store-data.ts'
 import { MemoryStaging } from './memory-store-staging.ts'
@@ -14,6 +15,7 @@ export interface MemoryDatabaseOptions {
   readonly shards?: number
 }
 
+const OPTIONS: OptionNames = optionNames<MemoryDatabaseOptions>({ broker: true, clock: true, shards: true })
 const SHARDS = 16
 const HOLD_MS_MAX = 30_000
 
@@ -26,6 +28,7 @@ export class MemoryDatabase {
   readonly data: MemoryData
 
   constructor(options: MemoryDatabaseOptions = {}) {
+    refuseUnknown('memoryDatabase()', options, OPTIONS)
     this.data = new MemoryData(options.broker ?? new MemoryBroker(), options.shards ?? SHARDS, options.clock)
   }
 

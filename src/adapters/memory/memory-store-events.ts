@@ -13,7 +13,7 @@ interface MemoryStream {
 type EventQuery = Pick<ReadQuery, 'direction' | 'after' | 'limit'>
 
 const NOTHING: readonly StoredEvent[] = []
-/** Appends to streams with settings, after which what nobody can read any more is thrown away. */
+/** Changes of streams with settings, after which what nobody can read any more is thrown away. */
 const SWEEP_EVERY = 1_024
 
 /** The committed events of a database. */
@@ -46,6 +46,7 @@ export class MemoryEvents {
 
   setMetadata(stream: string, metadata: StreamMetadata): void {
     this.#stream(stream).metadata = metadata
+    this.#untilSweep--
   }
 
   /** Commits events, whose revisions and positions follow on the last ones. */

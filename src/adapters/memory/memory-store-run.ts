@@ -24,6 +24,8 @@ export async function runStaged<T>(data: MemoryData, origin: object, options: Tr
   const giveUp = (): void => over.reject(signal?.reason)
   signal?.addEventListener('abort', giveUp, { once: true })
   try {
+    // It may have aborted in the moment in which the turn was given.
+    signal?.throwIfAborted()
     const result = await Promise.race([work(staging), over.promise])
     staging.commit()
     return result

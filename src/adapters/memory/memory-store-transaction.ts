@@ -4,7 +4,8 @@ import type { StagedTable } from './memory-store-staged.ts'
 
 const stagings = new WeakMap<MemoryTransaction, MemoryStaging>()
 
-/** A table of the user's within a transaction. Rows are frozen when they are set: change a row by setting another one. */
+/** A table of the user's within a transaction. Rows are frozen when they are set (their
+ * own fields, not what stands in those): change a row by setting another one. */
 export class MemoryTable<Row> {
   readonly #staging: MemoryStaging
   readonly #rows: StagedTable<string, unknown>
@@ -24,8 +25,8 @@ export class MemoryTable<Row> {
 
   set(key: string, row: Row): void {
     this.#staging.checkOpen('table.set')
-    // A change to the row itself would be seen at once and survive a rollback.
-    this.#rows.set(key, Object.freeze(row))
+    // A change to the row itself would be seen at once and survive a rollback. The platform cannot freeze bytes.
+    this.#rows.set(key, ArrayBuffer.isView(row) ? row : Object.freeze(row))
   }
 
   /** False where there was none. */
@@ -70,15 +71,17 @@ export class MemoryOwnTransaction extends MemoryTransaction {
   }
 
   /** @throws `outbox.unit_over` where it has ended, and what `commit` of a unit of work throws. */
-  commit(): Promise<void> {
+  async commit(): Promise<void> {
     this.#timer.cancel()
-    return Promise.resolve().then(() => this.#staging.commit())
+    this.#staging.commit()
+    await Promise.resolve()
   }
 
-  rollback(): Promise<void> {
+  /** Does nothing where it has ended. */
+  async rollback(): Promise<void> {
     this.#timer.cancel()
     this.#staging.end()
-    return Promise.resolve()
+    await Promise.resolve()
   }
 }
 
