@@ -1,4 +1,5 @@
 import { inRange, wholeInRange } from '../bus/retry-policy.ts'
+import { type OptionNames, optionNames } from '../core/option-names.ts'
 
 /** What every store accepts beside the options of its database. */
 export interface StoreOptions {
@@ -42,4 +43,18 @@ export function storeSettings(options: StoreOptions): StoreSettings {
     conflictAttemptsMax: wholeInRange('conflictAttemptsMax', options.conflictAttemptsMax ?? 5, 1, 100),
     relayPageMax: wholeInRange('relayPageMax', options.relayPageMax ?? 256, 1, 10_000),
   }
+}
+
+const NAMES: OptionNames = optionNames<StoreOptions>({
+  relay: true, leaseMs: true, inboxRetentionMs: true, bodyRetentionMs: true, unitTimeoutMs: true, conflictAttemptsMax: true, relayPageMax: true,
+})
+
+/** Parts the options of the store from those of its database, which checks its own names. */
+export function partedOptions<O extends object>(options: O & StoreOptions): { readonly store: StoreOptions; readonly database: Omit<O, keyof StoreOptions> } {
+  // What is no object is refused by the database's own check.
+  const entries = typeof options === 'object' && options !== null ? Object.entries(options) : []
+  const store: StoreOptions = Object.fromEntries(entries.filter(([name]) => NAMES.has(name)))
+  // The names of the store were taken out, as the type says.
+  const database = Object.fromEntries(entries.filter(([name]) => !NAMES.has(name))) as Omit<O, keyof StoreOptions>
+  return { store, database }
 }

@@ -1,3 +1,4 @@
+export { postgres, type PostgresStoreOptions } from './postgres-composed.ts'
 export { postgresBackend, PostgresBackend } from './postgres-backend.ts'
 export type { PgHandle, PgHandleQuery, PgHandleResult } from './postgres-handle.ts'
 export { migrationSql } from './postgres-migrations.ts'
