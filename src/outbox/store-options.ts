@@ -50,11 +50,11 @@ const NAMES: OptionNames = optionNames<StoreOptions>({
 })
 
 /** Parts the options of the store from those of its database, which checks its own names. */
-export function partedOptions<O extends object>(options: O & StoreOptions): { readonly store: StoreOptions; readonly database: Omit<O, keyof StoreOptions> } {
+export function partedOptions<O extends object>(options: O & StoreOptions): { readonly store: StoreOptions; readonly database: O } {
   // What is no object is refused by the database's own check.
   const entries = typeof options === 'object' && options !== null ? Object.entries(options) : []
   const store: StoreOptions = Object.fromEntries(entries.filter(([name]) => NAMES.has(name)))
-  // The names of the store were taken out, as the type says.
-  const database = Object.fromEntries(entries.filter(([name]) => !NAMES.has(name))) as Omit<O, keyof StoreOptions>
+  // All that O asks for is still there: only names of the store, none of which it must have, were taken out.
+  const database = Object.fromEntries(entries.filter(([name]) => !NAMES.has(name))) as O
   return { store, database }
 }
