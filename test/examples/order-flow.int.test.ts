@@ -101,6 +101,6 @@ describe('the command line', () => {
     writeFileSync(join(dir, 'other.csv'), 'a,b\n1,2\n')
     expect(await demo('--transport', 'memory', '--input', join(dir, 'other.csv'))).toMatchObject({ code: 1, stdout: expect.stringContaining('the first line of the file is not: invoice_no') })
     rmSync(dir, { recursive: true })
-    expect(await demo('--transport', 'nats', '--url', 'nats://127.0.0.1:1')).toMatchObject({ code: 1, stderr: expect.stringContaining('bus.connection_lost') })
+    expect(await demo('--transport', 'nats', '--url', 'nats://127.0.0.1:1')).toMatchObject({ code: 1, stderr: expect.stringContaining('no connection to 127.0.0.1:1') })
   })
 })

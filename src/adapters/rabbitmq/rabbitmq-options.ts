@@ -66,6 +66,8 @@ export interface RabbitDialer {
   dial(): Promise<RabbitConnection>
   /** True where the adapter closes what `dial` gave. */
   readonly isOwner: boolean
+  /** Where it dials, for people; without credentials. */
+  readonly place: string
 }
 
 const HEARTBEAT_MS = 10_000
@@ -104,7 +106,7 @@ function namesFor(options: RabbitmqOptions): OptionNames {
 /** @throws `core.option_invalid`. */
 export function dialerOf(options: RabbitmqOptions, clientName: () => string): RabbitDialer {
   if ('connection' in options) return new GivenConnection(options.connection)
-  if ('connect' in options) return { dial: () => options.connect(), isOwner: true }
+  if ('connect' in options) return { dial: () => options.connect(), isOwner: true, place: 'what connect() opens' }
   return new ServerDialer(options, clientName)
 }
 
@@ -115,6 +117,7 @@ export function namespaceOf(options: RabbitmqOptions): string {
 
 class GivenConnection implements RabbitDialer {
   readonly isOwner = false
+  readonly place = 'the given connection'
   readonly #connection: RabbitConnection
   #isClosed = false
 
@@ -147,6 +150,10 @@ class ServerDialer implements RabbitDialer {
     this.#tls = options.tls
     this.#timeoutMs = options.dialTimeoutMs ?? DIAL_TIMEOUT_MS
     this.#clientName = clientName
+  }
+
+  get place(): string {
+    return this.#addresses.map(({ hostname, port }) => `${hostname}:${port}`).join(', ')
   }
 
   async dial(): Promise<RabbitConnection> {

@@ -8,7 +8,7 @@ import { RabbitHealth } from './rabbitmq-health.ts'
 import { RabbitLaneGroup } from './rabbitmq-lane-group.ts'
 import { RabbitLight } from './rabbitmq-light.ts'
 import { RabbitLink } from './rabbitmq-link.ts'
-import { connectionLost } from './rabbitmq-problem.ts'
+import { connectionLost, problemText } from './rabbitmq-problem.ts'
 import { contentOf, publishOptionsOf } from './rabbitmq-message.ts'
 import { RabbitMover } from './rabbitmq-mover.ts'
 import { RabbitNames, routingKeyOf } from './rabbitmq-names.ts'
@@ -106,7 +106,7 @@ class RabbitTransport implements Transport {
       const known = running.health.reason
       await this.close()
       if (error instanceof TrunklineError && error.code !== 'bus.connection_lost') throw error
-      throw connectionLost(known === '' ? error : known)
+      throw connectionLost(known === '' ? `no connection to ${this.#dialer.place}: ${problemText(error)}` : known, error)
     }
     running.health.begin()
   }

@@ -192,7 +192,11 @@ describe('opening', () => {
   test('gives up after its time where nobody listens', async () => {
     const proxy = await tcpProxy(server.url)
     await proxy.close()
-    await expect(openRig({ servers: proxy.url, openTimeoutMs: 700 })).rejects.toMatchObject({ code: 'bus.connection_lost' })
+    const { host } = new URL(proxy.url)
+    const opening = openRig({ servers: proxy.url.replace('//', '//u:hush-hush@'), openTimeoutMs: 700 })
+    const error: unknown = await opening.then(() => undefined, (thrown: unknown) => thrown)
+    expect(error).toMatchObject({ code: 'bus.connection_lost', details: { problem: expect.stringContaining(`no connection to ${host}: `) } })
+    expect(inspect(error)).not.toContain('hush-hush')
   })
 
   test('gives up after its time where JetStream is not enabled', async () => {

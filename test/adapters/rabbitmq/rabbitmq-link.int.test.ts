@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { type Socket, createServer } from 'node:net'
 import amqplib from 'amqplib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { rabbitmq } from '../../../src/adapters/rabbitmq/index.ts'
@@ -273,10 +275,26 @@ describe('connecting', () => {
     await proxy.refuse()
     const transport = rabbitmq({ url: proxy.url, namespace: namespace(), openTimeoutMs: 300 })
     const opening = openTransport({ url: proxy.url, namespace: namespace(), openTimeoutMs: 300 })
-    await expect(opening).rejects.toMatchObject({ code: 'bus.connection_lost' })
+    await expect(opening).rejects.toMatchObject({ code: 'bus.connection_lost', details: { problem: expect.stringContaining(new URL(proxy.url).host) } })
     await proxy.accept()
     expect(proxy.acceptedCount).toBe(0)
     expect(transport.name).toBe('rabbitmq')
+  })
+
+  test('says where there is no answer at all', async () => {
+    // Takes the connection and says nothing.
+    const sockets: Socket[] = []
+    const mute = createServer((socket) => sockets.push(socket))
+    mute.listen(0, '127.0.0.1')
+    await once(mute, 'listening')
+    const address = mute.address()
+    const port = typeof address === 'object' && address !== null ? address.port : 0
+    const opening = openTransport({ url: `amqp://guest:hush-hush-4711@127.0.0.1:${port}`, namespace: namespace(), openTimeoutMs: 200 })
+    const error: unknown = await opening.then(() => undefined, (thrown: unknown) => thrown)
+    expect(error).toMatchObject({ code: 'bus.connection_lost', details: { problem: expect.stringContaining(`127.0.0.1:${port}`) } })
+    expect(String(error)).not.toContain('hush-hush')
+    for (const socket of sockets) socket.destroy()
+    mute.close()
   })
 
   test('never shows the password, neither in errors nor in logs', async () => {
