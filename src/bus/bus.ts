@@ -18,7 +18,7 @@ import type { RunnerHost } from './delivery-runner.ts'
 import { Envelopes } from './envelopes.ts'
 import { Intake } from './intake.ts'
 import { EnvelopeMaker } from './message-maker.ts'
-import { type Middleware, handleChain } from './middleware.ts'
+import { type Middleware, handleChain, receiveChain } from './middleware.ts'
 import type {
   AnswerOptions, AskOptions, BatchGroupOptions, BroadcastOptions, BusDefaults, BusOptions, CallHandler, EventBatchHandler, EventHandler, GroupOptions,
   HandleOptions, MessageOf, PublishOptions, UnitCallHandle, UnitHandle, UnitOptions,
@@ -226,7 +226,7 @@ export class Bus implements AsyncDisposable {
       service: service.name, instance, clock: this.#clock, random: this.#random, logger: this.#logger,
       messages: new EnvelopeMaker(this.#envelopes, this.#bodyBytesMax),
       transport: this.#transport.inner,
-      publish: (outbound, timeoutMs) => this.#transport.publish(outbound, timeoutMs),
+      publish: (outbound, timeoutMs) => this.#sender.relay(outbound, timeoutMs),
       linkState: () => this.#transport.state.state,
     }
   }
@@ -306,6 +306,7 @@ export class Bus implements AsyncDisposable {
       counters: this.#counters,
       emit: this.#emit,
       around: handleChain(this.#middleware),
+      receive: receiveChain(this.#middleware),
       answer: (wire, contract, outcome) => (wire.replyTo === undefined ? undefined : this.#sender.reply(wire.replyTo, contract, outcome)),
       halt: this.#intake.halt,
     }

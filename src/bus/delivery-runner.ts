@@ -5,12 +5,14 @@ import { TrunklineError, isTrunklineError } from '../core/errors.ts'
 import { HOPS_MAX } from '../core/limits.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Random } from '../core/random.ts'
+import { CLAIM_TYPE, unopenedClaim } from './claim-check.ts'
 import type { BusCounters, BusEvent } from './bus-events.ts'
 import { type ContextSource, type HandlerContext, LazyContext } from './context.ts'
 import { deadLetterOf } from './dead-letter-of.ts'
 import type { DeadlineSweep, Expiring } from './deadline-sweep.ts'
 import { messageOf, scopeOf } from './envelopes.ts'
-import type { HandleChain } from './middleware.ts'
+import type { HandleChain, ReceiveChain } from './middleware.ts'
+import { OpenedDelivery } from './opened-delivery.ts'
 import type { Delivery } from './port.ts'
 import { type DecideRetry, type Decision, type RetryPolicy, codeOf, decideRetry, dispositionOf } from './retry-policy.ts'
 import { type Scope, runInScope } from './scope.ts'
@@ -48,6 +50,8 @@ export interface RunnerHost {
   readonly emit: (event: BusEvent) => void
   /** Middleware round handlers, where there is any. */
   readonly around: HandleChain | undefined
+  /** Middleware that changes messages on their way in, where there is any. */
+  readonly receive: ReceiveChain | undefined
   /** Answers an asked command; resolves in any case. */
   readonly answer: (wire: WireMessage, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome) => Promise<void> | undefined
   /** The subscription cannot go on; the bus pauses it and shows it in its health. */
@@ -201,6 +205,19 @@ export class DeliveryRunner {
   }
 
   #run(delivery: Delivery): Settled {
+    const opened = this.#opened(delivery)
+    if (opened !== undefined) return opened.then((message) => (message === undefined ? undefined : this.#runOpened(new OpenedDelivery(delivery, message))))
+    return this.#runOpened(delivery)
+  }
+
+  /** The message as middleware makes it, undefined where that failed and was settled; and undefined at once where nothing has to be done. */
+  #opened(delivery: Delivery): Promise<WireMessage | undefined> | undefined {
+    const { receive } = this.host
+    const opened = receive?.(delivery.message)
+    return opened?.catch((error: unknown) => this.fail(delivery, delivery.attempt, error).then(() => undefined))
+  }
+
+  #runOpened(delivery: Delivery): Settled {
     const prepared = this.#prepare(delivery, delivery.attempt)
     return prepared instanceof Promise ? prepared : this.perform(prepared)
   }
@@ -221,7 +238,9 @@ export class DeliveryRunner {
       return
     }
     const attempt = await delivery.begin()
-    const prepared = this.#prepare(delivery, attempt)
+    const message = await (this.#opened(delivery) ?? delivery.message)
+    if (message === undefined) return
+    const prepared = this.#prepare(message === delivery.message ? delivery : new OpenedDelivery(delivery, message), attempt)
     await (prepared instanceof Promise ? prepared : this.performOne(prepared, prepared.entry.handle))
   }
 
@@ -250,6 +269,7 @@ export class DeliveryRunner {
     const wire = delivery.message
     try {
       if (wire.defect !== undefined) throw new TrunklineError('contract.message_foreign', { problem: wire.defect })
+      if (wire.contentType === CLAIM_TYPE) throw unopenedClaim()
       const entry = this.options.entries.get(wire.type)
       if (entry === undefined) throw new TrunklineError('bus.type_unhandled', { type: wire.type.slice(0, 200), group: this.options.group })
       if (wire.hops > HOPS_MAX) throw new TrunklineError('bus.hops_exceeded', { type: wire.type, hops: `${wire.hops}`, hopsMax: HOPS_MAX })

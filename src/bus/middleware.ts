@@ -1,10 +1,12 @@
-import type { Contract } from '../contract/contract.ts'
+import type { Contract, ContractKind } from '../contract/contract.ts'
 import type { Message, WireMessage } from '../core/envelope.ts'
 import type { HandlerContext } from './context.ts'
 
 /** One outgoing message, before it is handed to the transport. */
 export interface PublishStep {
-  readonly contract: Contract
+  /** Undefined where the relay of an outbox publishes a type that this bus does not know. */
+  readonly contract: Contract | undefined
+  readonly kind: ContractKind
   readonly plane: 'durable' | 'light'
   readonly message: WireMessage
   /** What an answer is matched by; only for queries. */
@@ -21,7 +23,7 @@ export interface HandleStep {
 }
 
 /**
- * Runs round every publish and every handler of a bus, the first one given outermost.
+ * Runs round every publish (also those of an outbox, when its relay publishes) and every handler of a bus, the first one given outermost.
  * Both parts are optional. What they throw counts as the publish's or the handler's own error.
  */
 export interface Middleware {
@@ -29,6 +31,11 @@ export interface Middleware {
   readonly name: string
   /** Call `next` with the message, or with a changed copy of it; its promise resolves when the message is stored. */
   readonly publish?: (step: PublishStep, next: (message: WireMessage) => Promise<void>) => Promise<void>
+  /**
+   * Changes a message that came durably before it is read: give a promise of the message to go on with, or undefined at once to leave it as it is.
+   * What it rejects with counts as a failed attempt.
+   */
+  readonly receive?: (message: WireMessage) => Promise<WireMessage> | undefined
   /** Call `next` to run the handler; its promise resolves with the handler's answer. */
   readonly handle?: (step: HandleStep, next: () => Promise<unknown>) => Promise<unknown>
 }
@@ -45,6 +52,22 @@ export function publishChain(
     return part === undefined ? last(current) : part(current, (changed) => run(index + 1, current, changed))
   }
   return parts.length === 0 ? undefined : (step) => run(0, step, step.message)
+}
+
+/** What runs over every message that comes in durably; undefined where it stays as it is. */
+export type ReceiveChain = (message: WireMessage) => Promise<WireMessage> | undefined
+
+/** Chains the receive parts, the innermost first, since it changed the message last; undefined where there are none. */
+export function receiveChain(middleware: readonly Middleware[]): ReceiveChain | undefined {
+  const parts = middleware.flatMap(({ receive }) => (receive === undefined ? [] : [receive])).toReversed()
+  const run = (index: number, message: WireMessage): Promise<WireMessage> | undefined => {
+    for (let at = index; at < parts.length; at++) {
+      const changed = parts[at]?.(message)
+      if (changed !== undefined) return changed.then((opened) => run(at + 1, opened) ?? opened)
+    }
+    return undefined
+  }
+  return parts.length === 0 ? undefined : (message) => run(0, message)
 }
 
 /** What runs round every handler. */

@@ -13,7 +13,7 @@ import type { AnswerOutcome } from './delivery-runner.ts'
 import type { Envelopes } from './envelopes.ts'
 import { type Middleware, type PublishStep, publishChain } from './middleware.ts'
 import type { AskOptions, BusDefaults, PublishOptions } from './options.ts'
-import type { LightPlane } from './port.ts'
+import type { LightPlane, Outbound } from './port.ts'
 import type { ContractRegistry } from './registry.ts'
 import { inRange } from './retry-policy.ts'
 import type { RuntimeTransport } from './runtime-transport.ts'
@@ -64,7 +64,7 @@ export class Sender {
       const known = this.#parts.registry.add(contract)
       if (known.kind !== 'event') throw wrongKind(known, 'an event')
       const message = this.#parts.envelopes.make(known, known.encode(data, this.#bodyBytesMax), options, { deadlineAtMs: options?.deadlineAtMs, isLight: true })
-      return this.#publishStep({ contract, plane: 'light', message }) ?? STORED
+      return this.#publishStep({ contract, kind: known.kind, plane: 'light', message }) ?? STORED
     } catch (error) {
       return Promise.reject(error)
     }
@@ -89,10 +89,10 @@ export class Sender {
       return this.#parts.calls.open(known, { timeoutMs, signal: options.signal }, (token) => {
         if (known.kind === 'query') {
           const message = this.#parts.envelopes.make(known, encoded, options, { deadlineAtMs, isLight: true })
-          return this.#publishStep({ contract, plane: 'light', message, token })
+          return this.#publishStep({ contract, kind: known.kind, plane: 'light', message, token })
         }
         const message = this.#parts.envelopes.make(known, encoded, options, { deadlineAtMs, replyTo: light.replyAddress(token) })
-        return this.#publishStep({ contract, plane: 'durable', message })
+        return this.#publishStep({ contract, kind: known.kind, plane: 'durable', message })
       })
     } catch (error) {
       return Promise.reject(error)
@@ -110,12 +110,19 @@ export class Sender {
       const encoded = known.encode(data, this.#bodyBytesMax)
       // Only asks hand a deadline on: what was published or sent is to be handled also when the asker has gone.
       const message = this.#parts.envelopes.make(known, encoded, options, options?.deadlineAtMs === undefined ? undefined : { deadlineAtMs: options.deadlineAtMs })
-      if (options?.timeoutMs === undefined) return this.#publishStep({ contract, plane: 'durable', message }) ?? STORED
+      if (options?.timeoutMs === undefined) return this.#publishStep({ contract, kind: known.kind, plane: 'durable', message }) ?? STORED
       const timeoutMs = inRange('timeoutMs', options.timeoutMs, 1, 86_400_000)
-      return this.#within(this.#publishStep({ contract, plane: 'durable', message, timeoutMs }) ?? STORED, message, timeoutMs)
+      return this.#within(this.#publishStep({ contract, kind, plane: 'durable', message, timeoutMs }) ?? STORED, message, timeoutMs)
     } catch (error) {
       return Promise.reject(error)
     }
+  }
+
+  /** Publishes what an outbox kept: made long ago, perhaps by another process and of a type that this one does not know. */
+  relay(outbound: Outbound, timeoutMs: number): Promise<void> | undefined {
+    if (this.#chain === undefined) return this.#parts.transport.publish(outbound, timeoutMs)
+    const { kind, message } = outbound
+    return this.#chain({ contract: this.#parts.registry.get(message.type), kind, plane: 'durable', message, timeoutMs })
   }
 
   /** A limit of its own for one publish, middleware included. */
@@ -137,17 +144,18 @@ export class Sender {
 
   /** The last step of every publish, inside all middleware. */
   readonly #hand = (step: PublishStep): Promise<void> | undefined => {
-    const { contract, message, plane } = step
+    const { message, plane } = step
+    const isEvent = step.kind === 'event'
     if (plane === 'durable') {
-      const kind = contract.kind === 'event' ? 'event' : 'command'
+      const kind = isEvent ? 'event' : 'command'
       const { inner } = this.#parts.transport
-      if (!inner.capabilities.canStore) throw new TrunklineError('bus.unsupported', { adapter: inner.name, capability: 'canStore', needed: contract.type })
+      if (!inner.capabilities.canStore) throw new TrunklineError('bus.unsupported', { adapter: inner.name, capability: 'canStore', needed: message.type })
       const stored = this.#parts.transport.publish({ kind, message }, step.timeoutMs ?? this.#parts.defaults.publishTimeoutMs ?? PUBLISH_TIMEOUT_MS)
       this.#parts.counters.published++
       return stored
     }
-    const light = this.light(contract.kind === 'event' ? 'canBroadcast' : 'canRequest', contract.type)
-    return contract.kind === 'event' ? light.broadcast(message) : light.request(message, step.token ?? '')
+    const light = this.light(isEvent ? 'canBroadcast' : 'canRequest', message.type)
+    return isEvent ? light.broadcast(message) : light.request(message, step.token ?? '')
   }
 
   /**

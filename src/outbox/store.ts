@@ -1,4 +1,5 @@
 import { Envelopes } from '../bus/envelopes.ts'
+import type { BodyStore } from '../bus/claim-check.ts'
 import { EnvelopeMaker } from '../bus/message-maker.ts'
 import type { BusExtension, MessageMaker, Transport, TransportState, UnitHost, UnitOfWork, UnitOutcome, UnitRequest } from '../bus/port.ts'
 import { refuseInUnit } from '../bus/unit-scope.ts'
@@ -66,6 +67,15 @@ export class Store<Tx> implements UnitOfWork<Unit<Tx>> {
     const { transport, name } = this.#backend
     if (transport === undefined) throw new TrunklineError('bus.unsupported', { adapter: name, capability: 'a transport', needed: 'store.transport' })
     return transport
+  }
+
+  /** Bodies kept beside messages that only refer to them: `claimCheck({ bodies: store.bodies })`. */
+  get bodies(): BodyStore {
+    const table = (operation: string): BodyStore => {
+      this.#running(operation)
+      return this.#backend.bodies
+    }
+    return { put: async (id, body) => await table('bodies.put').put(id, body), get: async (id) => await table('bodies.get').get(id) }
   }
 
   /**

@@ -6,7 +6,7 @@ import { BusRig, Placed, Quote, rejection } from './bus-rig.ts'
 const passing = (name: string, seen: string[]): Middleware => ({
   name,
   publish: async ({ plane, contract }, next) => {
-    seen.push(`${name} before ${plane} ${contract.type}`)
+    seen.push(`${name} before ${plane} ${contract?.type}`)
     await next(undefinedIsNoMessage)
     seen.push(`${name} after`)
   },
@@ -25,7 +25,7 @@ test('publish parts run outermost first and wait for what is inside', async () =
     seen.push(message === undefinedIsNoMessage ? 'stored' : 'stored something else')
     return Promise.resolve()
   })
-  await chain?.({ contract: Placed, plane: 'durable', message: undefinedIsNoMessage })
+  await chain?.({ contract: Placed, kind: Placed.kind, plane: 'durable', message: undefinedIsNoMessage })
   expect(seen).toEqual(['a before durable sales.order-placed', 'b before durable sales.order-placed', 'stored', 'b after', 'a after'])
 })
 
