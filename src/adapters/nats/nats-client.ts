@@ -32,6 +32,8 @@ export interface NatsStatus {
 export interface NatsServerInfo {
   readonly version: string
   readonly max_payload: number
+  /** Whether it takes headers; every server from 2.2 on does. */
+  readonly headers?: boolean
 }
 
 /** An open connection of `nats` 2.29 or `@nats-io/transport-node` 3, as far as it is used here. */

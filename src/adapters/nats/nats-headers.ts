@@ -9,19 +9,17 @@ const VERSION = 'NATS/1.0'
 
 /** A header block that both clients accept where they expect their own: they only call `encode`. */
 export class HeaderBlock {
-  readonly #bytes: Uint8Array
+  readonly text: string
+  readonly byteLength: number
 
   /** @param lines header lines, each ended by CR LF, without control characters in between. */
   constructor(lines: string) {
-    this.#bytes = Buffer.from(`${FIRST_LINE}${lines}\r\n`)
+    this.text = `${FIRST_LINE}${lines}\r\n`
+    this.byteLength = Buffer.byteLength(this.text)
   }
 
   encode(): Uint8Array {
-    return this.#bytes
-  }
-
-  get byteLength(): number {
-    return this.#bytes.length
+    return Buffer.from(this.text)
   }
 }
 

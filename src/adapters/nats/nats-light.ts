@@ -7,6 +7,17 @@ import type { NatsLink } from './nats-link.ts'
 import { answerLines, answerOf, headerLines, messageOf } from './nats-message.ts'
 import type { NatsNames } from './nats-names.ts'
 
+const PLAIN_SUBJECT = /^[!-~]+$/
+const WILDCARD = /[*>]/
+
+/**
+ * Whoever asks says where the answer goes. A text with a line break could go on with a command of its own, and an answer
+ * to a subject of the server's API would be done with our rights instead of the asker's.
+ */
+function isAddress(replyTo: string): boolean {
+  return PLAIN_SUBJECT.test(replyTo) && !replyTo.startsWith('$') && !WILDCARD.test(replyTo)
+}
+
 type LightSink = (delivery: LightDelivery) => void
 
 /** Core NATS: nothing is stored, and what is sent while the link is down is gone. */
@@ -40,6 +51,9 @@ export class NatsLight implements LightPlane {
   }
 
   reply(replyTo: string, message: WireMessage): Promise<void> | undefined {
+    if (!isAddress(replyTo)) {
+      return Promise.reject(new TrunklineError('bus.publish_refused', { type: message.type, id: message.id, problem: 'the reply address is not an inbox' }))
+    }
     return this.#send(replyTo, message, undefined, answerLines(message))
   }
 

@@ -2,6 +2,7 @@ import type { TransportHost, TransportState } from '../../bus/port.ts'
 import type { Timer } from '../../core/clock.ts'
 import { errorText, TrunklineError } from '../../core/errors.ts'
 import type { NatsClientSubscription, NatsConnection, NatsMessage, NatsStatus } from './nats-client.ts'
+import { NatsFrames } from './nats-frames.ts'
 import type { HeaderBlock } from './nats-headers.ts'
 
 /** Longest wait for an answer of the server's JetStream API. */
@@ -30,6 +31,7 @@ export class NatsLink {
   /** This process' own reply subjects begin with it; ends without a dot. */
   readonly inbox: string
   readonly #connection: NatsConnection
+  readonly #frames: NatsFrames | undefined
   readonly #listeners = new Set<LinkListener>()
   readonly #answers = new Map<string, (message: NatsMessage | undefined) => void>()
   readonly #troubles = new Map<string, string>()
@@ -38,10 +40,13 @@ export class NatsLink {
   #isStopping = false
   #tokens = 0
 
-  constructor(connection: NatsConnection, host: TransportHost, inboxPrefix: string) {
+  /** @param isOwned the connection is nobody else's, so that what its client counts for its owner need not be right. */
+  constructor(connection: NatsConnection, host: TransportHost, inboxPrefix: string, isOwned: boolean) {
     this.#connection = connection
+    this.#frames = isOwned ? NatsFrames.of(connection) : undefined
     this.host = host
-    this.inbox = `${inboxPrefix}.${host.random.id(host.clock.nowMs()).replaceAll('-', '')}`
+    // Without its time, which tells processes apart no better than the rest: every answer carries the inbox, and each byte is read twice.
+    this.inbox = `${inboxPrefix}.${host.random.id(host.clock.nowMs()).replaceAll('-', '').slice(-20)}`
     this.subscribe(`${this.inbox}.a.*`, undefined, (message) => this.#onAnswer(message))
     void this.#watch()
     void this.#awaitEnd()
@@ -82,7 +87,14 @@ export class NatsLink {
 
   /** Hands bytes to the client. @throws what the client throws when it is closed or the message is too large. */
   publish(subject: string, payload: Uint8Array, reply?: string, headers?: HeaderBlock): void {
-    this.#connection.publish(subject, payload, { reply: reply ?? '', headers })
+    const frames = this.#framesFor(payload.length + (headers?.byteLength ?? 0))
+    if (frames === undefined) this.#connection.publish(subject, payload, { reply: reply ?? '', headers })
+    else frames.publish(subject, payload, reply, headers)
+  }
+
+  /** What the client would refuse, or has to keep for later, is left to the client. */
+  #framesFor(bytes: number): NatsFrames | undefined {
+    return this.#isUp && bytes <= this.payloadBytesMax && !this.#connection.isClosed() ? this.#frames : undefined
   }
 
   /** Sends an ack or the like; while the link is down it waits for the reconnect. Never throws. */
@@ -92,7 +104,7 @@ export class NatsLink {
       return
     }
     try {
-      this.#connection.publish(subject, payload)
+      this.publish(subject, payload)
     } catch (error) {
       this.host.logger.debug({ problem: errorText(error) }, 'an ack could not be sent; the message will come again')
     }

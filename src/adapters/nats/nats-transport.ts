@@ -145,7 +145,7 @@ class NatsTransport implements Transport {
 
   #assemble(connection: NatsConnection, host: TransportHost): Running {
     const names = new NatsNames(this.#settings.namespace)
-    const link = new NatsLink(connection, host, this.#settings.inboxPrefix ?? `_INBOX_${host.service}`)
+    const link = new NatsLink(connection, host, this.#settings.inboxPrefix ?? `_INBOX_${host.service}`, this.#given === undefined)
     const topology = new NatsTopology(link, names, this.#settings)
     const publisher = new NatsPublisher(link, (stream) => {
       topology.ensureStream(stream).catch((error: unknown) => {
