@@ -1,9 +1,13 @@
 import { afterAll, beforeAll } from 'vitest'
 import { Client, Pool } from 'pg'
+import { type PostgresBackend, postgresBackend, type PostgresOptions } from '../../../src/adapters/postgres/index.ts'
 import { systemClock } from '../../../src/core/clock.ts'
+import type { WireMessage } from '../../../src/core/envelope.ts'
 import { silentLogger } from '../../../src/core/logger.ts'
 import { systemRandom } from '../../../src/core/random.ts'
-import type { StoreHost } from '../../../src/outbox/port.ts'
+import type { NewOutboxRow, StoreHost } from '../../../src/outbox/port.ts'
+import type { EventLog, NewEvent, StoredEvent } from '../../../src/store/port.ts'
+import { wireMessage } from '../wire-messages.ts'
 import { postgresServer } from '../../servers/postgres-server.ts'
 import type { ServerProcess } from '../../servers/server-process.ts'
 
@@ -78,5 +82,47 @@ export function storeHost(options: { readonly instance?: string; readonly report
     instance: options.instance ?? systemRandom.id(systemClock.nowMs()),
     isOwnTransport: options.isOwnTransport ?? false,
     report: (state, reason) => options.reports?.push({ state, reason }),
+  }
+}
+
+let made = 0
+
+/** An event to be appended; each has an id of its own. */
+export function newEvent(parts: Partial<WireMessage> = {}): NewEvent {
+  return { message: wireMessage({ id: `event-${++made}`, ...parts }), isPublic: false }
+}
+
+/** A message for the outbox; each has an id of its own. */
+export function outboxRow(parts: Partial<WireMessage> = {}, shard = 0): NewOutboxRow {
+  return { kind: 'event', shard, message: wireMessage({ id: `message-${++made}`, ...parts }) }
+}
+
+/** Everything in the log, as a reader sees it now. */
+export async function readAll(log: EventLog): Promise<readonly StoredEvent[]> {
+  const events: StoredEvent[] = []
+  for (let after: bigint | undefined; ; ) {
+    const page = await log.read({ selection: { kind: 'all' }, direction: 'forwards', after, limit: 100 })
+    events.push(...page.events)
+    if (page.isEnd) return events
+    after = page.cursor
+  }
+}
+
+/** An open store on its own database, closed by `close`. */
+export async function openStore(options: PostgresOptions, host: StoreHost = storeHost()): Promise<PostgresBackend> {
+  const backend = postgresBackend(options)
+  await backend.open(host)
+  return backend
+}
+
+/** A promise and the way to resolve it. */
+export class Gate {
+  readonly opened: Promise<void>
+  open: () => void = () => undefined
+
+  constructor() {
+    this.opened = new Promise((resolve) => {
+      this.open = resolve
+    })
   }
 }
