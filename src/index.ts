@@ -42,6 +42,7 @@ export type { EventSubscription, EventSubscriptionState } from './store/event-su
 export type { Executed, Loaded } from './store/execution.ts'
 export { type Fact, type FactOptions, fact } from './store/fact.ts'
 export type { Appended, ExpectedRevision, Selection, Snapshot, StreamMetadata } from './store/port.ts'
+export { type ProjectOptions, type ProjectedOf, type Projection, type ProjectionOptions, project, projection } from './store/projection.ts'
 export type { RecordedEvent, RecordedOf } from './store/recorded.ts'
 export type { EventContext, EventSubscriptionOptions, PoisonPolicy, StoredEventHandler } from './store/subscription-options.ts'
 export { type Random, seededRandom, systemRandom } from './core/random.ts'

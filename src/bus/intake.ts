@@ -88,6 +88,7 @@ export class Intake {
     }
     for (const plan of this.#plans.values()) {
       const what = `the subscription ${plan.group}`
+      plan.checkRetention()
       need(true, durable, 'canStore', what)
       need(plan.order === 'key', durable, 'canOrderByKey', `order by key of ${what}`)
       need(plan.kind === 'event' && plan.from === 'beginning', durable, 'canReplay', `"from: beginning" of ${what}`)

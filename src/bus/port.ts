@@ -367,6 +367,8 @@ export type UnitOutcome =
  */
 export interface UnitOfWork<Unit extends object = object> {
   readonly name: string
+  /** Time that a message is remembered as handled, in milliseconds. */
+  readonly inboxRetentionMs: number
   /** Carries the type; never set. */
   readonly '~unit'?: Unit
   /**

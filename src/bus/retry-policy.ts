@@ -50,6 +50,18 @@ export function retryPolicy(...layers: readonly (RetryOptions | undefined)[]): R
   }
 }
 
+/** The longest time from the first attempt to the last one. */
+export function retryHorizonMs(policy: RetryPolicy): number {
+  let sumMs = 0
+  for (let retry = 1; retry < policy.attemptsMax - policy.immediateMax; retry++) {
+    const delayMs = policy.initialMs * policy.factor ** (retry - 1)
+    // From here on all waits are the same.
+    if (delayMs >= policy.maxMs) return sumMs + policy.maxMs * (policy.attemptsMax - policy.immediateMax - retry)
+    sumMs += delayMs
+  }
+  return sumMs
+}
+
 /**
  * Gives a number back if it lies in `[min, max]`.
  *

@@ -10,7 +10,10 @@ import type { BusDefaults, GroupOptions, HandleOptions, SubscribeOptions } from 
 import type { Subscription } from './port.ts'
 import { UnitBatchRunner } from './unit-batch-runner.ts'
 import { type UnitHandler, type Within, type WithinOptions, withinHandle } from './within.ts'
-import { type DecideRetry, type RetryPolicy, inRange, retryPolicy, wholeInRange } from './retry-policy.ts'
+import { type DecideRetry, type RetryPolicy, inRange, retryHorizonMs, retryPolicy, wholeInRange } from './retry-policy.ts'
+
+/** A redelivery after a lost ack comes within minutes; a day covers a broker that was restored. */
+const REDELIVERY_MARGIN_MS = 86_400_000
 
 /** A handler with its types erased. */
 export type AnyHandle = (message: Message, context: HandlerContext) => unknown
@@ -77,6 +80,19 @@ export class SubscriptionPlan {
   #shape(): object {
     const { order, from, inFlightMax, handlerTimeoutMs, policy } = this
     return { order, from, inFlightMax, handlerTimeoutMs, policy }
+  }
+
+  /**
+   * A mark must outlive every redelivery of its message (I-05).
+   *
+   * @throws `outbox.retention_too_short`.
+   */
+  checkRetention(): void {
+    if (this.#within === undefined) return
+    const { inboxRetentionMs } = this.#within.unitOfWork
+    const horizonMs = retryHorizonMs(this.policy) + this.handlerTimeoutMs + REDELIVERY_MARGIN_MS
+    if (inboxRetentionMs >= horizonMs) return
+    throw new TrunklineError('outbox.retention_too_short', { retentionMs: inboxRetentionMs, horizonMs, problem: `the attempts of ${this.group} and a day of margin take longer` })
   }
 
   /** What the transport gets to know. */

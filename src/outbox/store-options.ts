@@ -1,4 +1,5 @@
 import { inRange, wholeInRange } from '../bus/retry-policy.ts'
+import type { InlineProjection } from './unit.ts'
 import { type OptionNames, optionNames } from '../core/option-names.ts'
 
 /** What every store accepts beside the options of its database. */
@@ -17,6 +18,8 @@ export interface StoreOptions {
   readonly conflictAttemptsMax?: number
   /** Messages that one shard of the outbox has on the way at the same time. Default 256. */
   readonly relayPageMax?: number
+  /** Projections that are part of every transaction that appends: always up to date, and paid for by the writer. */
+  readonly inline?: readonly InlineProjection[]
 }
 
 /** Options with every default filled in. */
@@ -28,6 +31,7 @@ export interface StoreSettings {
   readonly unitTimeoutMs: number | undefined
   readonly conflictAttemptsMax: number
   readonly relayPageMax: number
+  readonly inline: readonly InlineProjection[]
 }
 
 const DAY_MS = 86_400_000
@@ -42,11 +46,12 @@ export function storeSettings(options: StoreOptions): StoreSettings {
     unitTimeoutMs: options.unitTimeoutMs === undefined ? undefined : inRange('unitTimeoutMs', options.unitTimeoutMs, 1, DAY_MS),
     conflictAttemptsMax: wholeInRange('conflictAttemptsMax', options.conflictAttemptsMax ?? 5, 1, 100),
     relayPageMax: wholeInRange('relayPageMax', options.relayPageMax ?? 256, 1, 10_000),
+    inline: options.inline ?? [],
   }
 }
 
 const NAMES: OptionNames = optionNames<StoreOptions>({
-  relay: true, leaseMs: true, inboxRetentionMs: true, bodyRetentionMs: true, unitTimeoutMs: true, conflictAttemptsMax: true, relayPageMax: true,
+  relay: true, leaseMs: true, inboxRetentionMs: true, bodyRetentionMs: true, unitTimeoutMs: true, conflictAttemptsMax: true, relayPageMax: true, inline: true,
 })
 
 /** Parts the options of the store from those of its database, which checks its own names. */

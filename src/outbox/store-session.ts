@@ -58,7 +58,7 @@ export class StoreSession<Tx> {
     this.#relay = isPublishing
       ? new Relay({ table: backend.outbox, host, leases: this.#leases, pageMax: settings.relayPageMax, publishTimeoutMs: 30_000, hearsOthers })
       : undefined
-    this.units = new UnitRunner(backend, { store: backend.name, clock, random, messages, sharder, loadSnapshot: (name, shape) => backend.checkpoints.loadSnapshot(name, shape) }, {
+    this.units = new UnitRunner(backend, { store: backend.name, clock, random, messages, sharder, inline: settings.inline, loadSnapshot: (name, shape) => backend.checkpoints.loadSnapshot(name, shape) }, {
       conflictAttemptsMax: settings.conflictAttemptsMax,
       unitTimeoutMs: settings.unitTimeoutMs,
       onCommitted: ({ shards: written, dueInMs }) => {
@@ -135,8 +135,8 @@ function eventParts<Tx>(backend: StoreBackend<Tx>, host: UnitHost, settings: Sto
     inScopeOf: (message, work) => runInScope(scopeOf(message), work),
     leaseMs: settings.leaseMs,
     transact: (work, signal) => units.transactRaw(work, signal),
-    // With messages that leave by the outbox it takes a transaction; without, one statement does.
+    // With messages that leave by the outbox, or inline projections, it takes a transaction; without, one statement does.
     append: (stream, expected, facts, hasPublic, events) =>
-      hasPublic ? units.transact((unit) => unit.append(stream, expected, facts)) : backend.log.append(stream, expected, events),
+      hasPublic || settings.inline.length > 0 ? units.transact((unit) => unit.append(stream, expected, facts)) : backend.log.append(stream, expected, events),
   }
 }

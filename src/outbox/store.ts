@@ -37,6 +37,7 @@ export function storeOf<Tx>(backend: StoreBackend<Tx>, options: StoreOptions = {
  */
 export class Store<Tx> implements UnitOfWork<Unit<Tx>> {
   readonly name: string
+  readonly inboxRetentionMs: number
   declare readonly '~unit'?: Unit<Tx>
   /** Streams of events. */
   readonly events: EventStore<Unit<Tx>>
@@ -51,6 +52,7 @@ export class Store<Tx> implements UnitOfWork<Unit<Tx>> {
 
   constructor(backend: StoreBackend<Tx>, settings: StoreSettings) {
     this.name = backend.name
+    this.inboxRetentionMs = settings.inboxRetentionMs
     this.#backend = backend
     this.#settings = settings
     this.scheduler = new Scheduler((operation) => this.#running(operation).schedulerParts)

@@ -6,8 +6,8 @@ import type { Random } from '../core/random.ts'
 import type { Decider } from '../store/decider.ts'
 import { type Executed, type Loaded, type StreamAccess, execute, load } from '../store/execution.ts'
 import { type Fact, newEvents } from '../store/fact.ts'
-import type { Appended, ExpectedRevision, LogPage, ReadQuery, Snapshot } from '../store/port.ts'
-import { checkedExpectation, checkedStream } from '../store/streams.ts'
+import type { Appended, ExpectedRevision, LogPage, NewEvent, ReadQuery, Selection, Snapshot, StoredEvent } from '../store/port.ts'
+import { categoryOf, checkedExpectation, checkedStream } from '../store/streams.ts'
 import type { NewOutboxRow, UnitTransaction } from './port.ts'
 import { timerOf } from './schedule-options.ts'
 import type { Sharder } from './shards.ts'
@@ -20,6 +20,15 @@ export interface UnitParts {
   readonly messages: MessageMaker
   readonly sharder: Sharder
   readonly loadSnapshot: (stream: string, shape: string) => Promise<Snapshot | undefined>
+  /** Projections that are part of every append. */
+  readonly inline: readonly InlineProjection[]
+}
+
+/** A projection whose types nobody needs to know any more. */
+export interface InlineProjection {
+  readonly version: number
+  readonly codec: { read(event: StoredEvent): unknown }
+  readonly options: { readonly from?: Selection; readonly apply: (event: never, unit: never) => unknown }
 }
 
 /** Messages of one unit of work; more are a mistake, or a batch job that wants several units. */
@@ -93,7 +102,9 @@ export class Unit<Tx> {
     this.#mustRun('append')
     const events = newEvents(this.#parts.messages, facts)
     const appended = await this.#transaction.append(checkedStream(stream), checkedExpectation(expected), events)
-    if (!appended.isRepeated) for (const { isPublic, message } of events) if (isPublic) this.#add({ kind: 'event', message })
+    if (appended.isRepeated) return appended
+    for (const { isPublic, message } of events) if (isPublic) this.#add({ kind: 'event', message })
+    for (const one of this.#parts.inline) await this.#project(one, stream, appended.revision, events)
     return appended
   }
 
@@ -145,6 +156,17 @@ export class Unit<Tx> {
     return this.#transaction.saveCheckpoint(name, cursor, epoch)
   }
 
+  async #project(inline: InlineProjection, stream: string, lastRevision: bigint, events: readonly NewEvent[]): Promise<void> {
+    const { codec, version, options } = inline
+    if (!isSelected(options.from, stream)) return
+    for (const [index, { message }] of events.entries()) {
+      const revision = lastRevision - BigInt(events.length - 1 - index)
+      const event = codec.read({ stream, revision, position: 0n, storedAtMs: 0, message })
+      // The codec reads what `apply` was typed with, and the unit is that of the projection's store.
+      if (event !== undefined) await options.apply(event as never, Object.assign({ version }, this) as never)
+    }
+  }
+
   #out(operation: string, contract: Contract, data: unknown, options: MessageMakerOptions | undefined): void {
     this.#mustRun(operation)
     this.#add(this.#parts.messages.make(contract, data, options))
@@ -169,4 +191,9 @@ export class Unit<Tx> {
     this.#isOver = true
     return this.#rows
   }
+}
+
+function isSelected(selection: Selection | undefined, stream: string): boolean {
+  if (selection === undefined || selection.kind === 'all') return true
+  return selection.kind === 'stream' ? selection.stream === stream : selection.category === categoryOf(stream)
 }

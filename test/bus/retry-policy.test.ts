@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { type Decision, type Failure, codeOf, decideRetry, dispositionOf, inRange, reject, retryPolicy, wholeInRange } from '../../src/bus/retry-policy.ts'
+import { type Decision, type Failure, codeOf, decideRetry, dispositionOf, inRange, reject, retryHorizonMs, retryPolicy, wholeInRange } from '../../src/bus/retry-policy.ts'
 import { TrunklineError } from '../../src/core/errors.ts'
 import type { Random } from '../../src/core/random.ts'
 
@@ -96,5 +96,17 @@ describe('what was thrown', () => {
     expect(reject(cause)).toMatchObject({ code: 'bus.rejected', disposition: 'reject', cause, details: { reason: 'no such customer' } })
     expect(reject('text').details.reason).toBe('text')
     for (const strange of [undefined, null, Symbol('s'), Object.create(null), 5n]) expect(reject(strange)).toMatchObject({ code: 'bus.rejected', cause: strange })
+  })
+})
+
+describe('the horizon of a policy', () => {
+  test.each([
+    [{ attemptsMax: 1 }, 0],
+    [{ attemptsMax: 4, initialMs: 100, factor: 2, maxMs: 1_000 }, 700],
+    [{ attemptsMax: 6, initialMs: 100, factor: 10, maxMs: 1_000 }, 4_100],
+    [{ attemptsMax: 1_000_000, initialMs: 0, maxMs: 0 }, 0],
+    [{ attemptsMax: 4, immediateMax: 2, initialMs: 100, factor: 2, maxMs: 1_000 }, 100],
+  ])('of %j is %d ms', (options, expectedMs) => {
+    expect(retryHorizonMs(retryPolicy(options))).toBe(expectedMs)
   })
 })

@@ -124,6 +124,13 @@ describe('a handler within a store', () => {
   })
 })
 
+test('a store that forgets handled messages while they may still come again is refused at start', async () => {
+  await using rig = new StoreRig()
+  const bus = rig.bus()
+  bus.on(Placed, { group: 'book', within: rig.store({ inboxRetentionMs: 86_400_000 }) }, () => {})
+  expect(await rejection(bus.start())).toMatchObject({ code: 'outbox.retention_too_short', details: { retentionMs: 86_400_000 } })
+})
+
 describe('units that share a transaction', () => {
   test('fail alone: the others of the batch commit, and the one is tried again', async () => {
     await using rig = new StoreRig()
