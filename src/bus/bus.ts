@@ -1,14 +1,17 @@
 import type { AnyCommand, AnyQuery, Contract, ContractTypes, DataInput, DefinedContract, EventContract, ReplyOutput } from '../contract/contract.ts'
 import { aKind, checkedName } from '../contract/names.ts'
 import { type Clock, systemClock } from '../core/clock.ts'
-import { TrunklineError, errorText } from '../core/errors.ts'
+import { TrunklineError } from '../core/errors.ts'
 import { BODY_BYTES_MAX, DRAIN_TIMEOUT_MS } from '../core/limits.ts'
 import type { Logger } from '../core/logger.ts'
 import { type Random, systemRandom } from '../core/random.ts'
 import { StandardLogger } from '../core/standard-logger.ts'
 import { Attachments } from './attachments.ts'
 import type { BatchHandle } from './batch-runner.ts'
+import { BusExtensions, StoppingParts } from './bus-extensions.ts'
 import { BusCounters, type BusEvent, type BusHealth, type BusState, type BusStats } from './bus-events.ts'
+import { healthFrom } from './bus-health.ts'
+import { BusObservers } from './bus-observers.ts'
 import { Calls } from './calls.ts'
 import { checkAnswerOptions, checkBusOptions, checkHandleOptions, checkOnOptions, transportOf } from './checked-options.ts'
 import type { HandlerContext } from './context.ts'
@@ -23,7 +26,7 @@ import type {
   AnswerOptions, AskOptions, BatchGroupOptions, BroadcastOptions, BusDefaults, BusOptions, CallHandler, EventBatchHandler, EventHandler, GroupOptions,
   HandleOptions, MessageOf, PublishOptions, UnitCallHandle, UnitHandle, UnitOptions,
 } from './options.ts'
-import type { BusExtension, ScheduleOptions, Scheduling, Transport, TransportHost, UnitHost } from './port.ts'
+import type { ScheduleOptions, Scheduling, Transport, TransportHost, UnitHost } from './port.ts'
 import { ContractRegistry } from './registry.ts'
 import { RuntimeTransport } from './runtime-transport.ts'
 import { type Scope, currentScope } from './scope.ts'
@@ -70,7 +73,6 @@ export class Bus implements AsyncDisposable {
   readonly #rootLogger: Logger
   readonly #logger: Logger
   readonly #defaults: BusDefaults
-  readonly #options: BusOptions
   readonly #registry = new ContractRegistry()
   readonly #envelopes: Envelopes
   readonly #counters = new BusCounters()
@@ -81,30 +83,30 @@ export class Bus implements AsyncDisposable {
   readonly #middleware: Middleware[] = []
   readonly #sender: Sender
   readonly #intake: Intake
-  readonly #observers = new Set<(event: BusEvent) => void>()
-  readonly #started: BusExtension[] = []
+  readonly #observers: BusObservers
   readonly #attachments: Attachments
+  readonly #extensions: BusExtensions
+  readonly #parts: StoppingParts
   #host: RunnerHost | undefined
   #state: BusState = 'idle'
   /** From the moment the transport is open until it closes: handlers may publish while the bus still starts or drains. */
   #isOpen = false
-  #lastHealth = ''
   #starting: Promise<void> | undefined
   #stopping: Promise<void> | undefined
 
   constructor(options: BusOptions) {
     checkBusOptions(options)
-    this.#options = options
     this.service = { name: checkedName('service.name', options.service.name), version: options.service.version ?? '0.0.0' }
     this.#clock = options.clock ?? systemClock
     this.#random = options.random ?? systemRandom
     this.instance = this.#random.id(this.#clock.nowMs())
     this.#rootLogger = options.logger ?? new StandardLogger()
     this.#logger = this.#rootLogger.child({ service: this.service.name })
+    this.#observers = new BusObservers(this.#logger)
     this.#defaults = options.defaults ?? {}
     this.#envelopes = new Envelopes(this.#clock, this.#random, this.service.name)
     this.#deadlines = new DeadlineSweep(this.#clock)
-    this.#calls = new Calls({ clock: this.#clock, counters: this.#counters, bodyBytesMax: this.#bodyBytesMax, emit: this.#emit })
+    this.#calls = new Calls({ clock: this.#clock, counters: this.#counters, bodyBytesMax: this.#bodyBytesMax, emit: this.#observers.emit })
     const watcher = { stateChanged: this.#transportChanged }
     const transport = transportOf(options.transport)
     const light = transportOf(options.light ?? transport)
@@ -122,6 +124,8 @@ export class Bus implements AsyncDisposable {
     })
     this.#attachments = new Attachments(() => this.#unitHost())
     if (options.outbox !== undefined) this.#attachments.add(options.outbox.unitOfWork, options.outbox.scheduling)
+    this.#parts = new StoppingParts(this.#logger)
+    this.#extensions = new BusExtensions(this.#attachments, options.extensions ?? [], this.#parts)
     for (const contract of options.contracts ?? []) this.#registry.add(contract)
     this.use(...(options.middleware ?? []))
   }
@@ -146,10 +150,7 @@ export class Bus implements AsyncDisposable {
 
   /** Tells `observer` everything that happens, until the returned function is called. It must not throw. */
   observe(observer: (event: BusEvent) => void): () => void {
-    this.#observers.add(observer)
-    return () => {
-      this.#observers.delete(observer)
-    }
+    return this.#observers.add(observer)
   }
 
   /**
@@ -257,15 +258,11 @@ export class Bus implements AsyncDisposable {
       for (const contract of this.#registry.all()) contract.probe()
       if (this.#rootLogger instanceof StandardLogger) await this.#rootLogger.load()
       await this.#open()
-      for (const extension of this.#extensions()) {
-        // Before it starts: one that fails half-way has something to stop, too.
-        this.#started.push(extension)
-        await extension.start?.()
-      }
+      await this.#extensions.start()
       await this.#intake.start()
-      for (const extension of this.#started) await extension.ready?.()
+      await this.#extensions.ready()
     } catch (error) {
-      await this.#stopExtensions()
+      await this.#extensions.stop()
       this.#calls.close()
       await this.#close()
       this.#enter('stopped')
@@ -273,10 +270,6 @@ export class Bus implements AsyncDisposable {
     }
     this.#enter('running')
     this.#healthChanged()
-  }
-
-  #extensions(): readonly BusExtension[] {
-    return [...this.#attachments.extensions, ...(this.#options.extensions ?? [])]
   }
 
   async #open(): Promise<void> {
@@ -304,7 +297,7 @@ export class Bus implements AsyncDisposable {
       suspects: new SuspectGate(),
       deadlines: this.#deadlines,
       counters: this.#counters,
-      emit: this.#emit,
+      emit: this.#observers.emit,
       around: handleChain(this.#middleware),
       receive: receiveChain(this.#middleware),
       answer: (wire, contract, outcome) => (wire.replyTo === undefined ? undefined : this.#sender.reply(wire.replyTo, contract, outcome)),
@@ -376,24 +369,7 @@ export class Bus implements AsyncDisposable {
 
   /** How the bus feels. `up` only while it runs, its links are up and no subscription is halted. */
   health(): BusHealth {
-    const reasons: string[] = []
-    let state: BusHealth['state'] = 'up'
-    const worsen = (to: BusHealth['state'], reason: string): void => {
-      reasons.push(reason)
-      if (state !== 'down') state = to
-      if (to === 'down') state = 'down'
-    }
-    if (this.#state !== 'running') worsen('down', `the bus is ${this.#state}`)
-    for (const transport of this.#transports()) {
-      const link = transport.state
-      if (link.state !== 'up') worsen(link.state, `${transport.inner.name} is ${link.state}: ${link.reason}`)
-    }
-    for (const [group, reason] of this.#intake.halted()) worsen('down', `the subscription ${group} is halted: ${reason}`)
-    for (const extension of this.#extensions()) {
-      const part = healthOf(extension)
-      if (part !== undefined && part.state !== 'up') worsen(part.state, `${extension.name}: ${part.reasons.join('; ')}`)
-    }
-    return { state, reasons }
+    return healthFrom({ state: this.#state, links: this.#transports(), halted: this.#intake.halted(), extensions: this.#extensions.all() })
   }
 
   /** Counts since the bus was made. */
@@ -447,7 +423,7 @@ export class Bus implements AsyncDisposable {
       const error = new TrunklineError('bus.not_running', { operation: 'handle', state: 'draining' })
       this.#intake.abort(error)
       this.#logger.warn({ timeoutMs }, 'not everything could be finished in time; it will be redelivered')
-      await this.#bounded(this.#stopExtensions(), EXTENSIONS_STOP_MS)
+      await this.#bounded(this.#extensions.stop(), EXTENSIONS_STOP_MS)
     }
     this.#calls.close()
     await this.#close()
@@ -455,27 +431,10 @@ export class Bus implements AsyncDisposable {
   }
 
   async #drain(): Promise<void> {
-    for (const extension of this.#started) await this.#stopPart(extension.name, () => extension.drain?.())
-    await this.#intake.drain((part, work) => this.#stopPart(part, work))
-    await this.#stopExtensions()
+    await this.#extensions.drain()
+    await this.#intake.drain(this.#parts.stop)
+    await this.#extensions.stop()
     await this.#transport.flushed()
-  }
-
-  /** The stores last: a user's own extensions may stand on them. */
-  async #stopExtensions(): Promise<void> {
-    const stores = this.#attachments.extensions
-    const started = this.#started.splice(0)
-    const isStore = (extension: BusExtension): boolean => stores.includes(extension)
-    for (const extension of [...started.filter((one) => !isStore(one)), ...started.filter(isStore)]) await this.#stopPart(extension.name, () => extension.stop?.())
-  }
-
-  /** What fails to stop must not keep the others from being stopped. */
-  async #stopPart(part: string, work: () => Promise<unknown> | undefined): Promise<void> {
-    try {
-      await work()
-    } catch (error) {
-      this.#logger.error({ err: error, part }, 'a part of the bus failed while the bus stops')
-    }
   }
 
   /** True where `work` ended in time. */
@@ -489,7 +448,7 @@ export class Bus implements AsyncDisposable {
   async #close(): Promise<void> {
     this.#isOpen = false
     await this.#intake.close()
-    await Promise.all(this.#transports().map((transport) => this.#stopPart(transport.inner.name, () => transport.close())))
+    await Promise.all(this.#transports().map((transport) => this.#parts.stop(transport.inner.name, () => transport.close())))
     this.#deadlines.close()
   }
 
@@ -508,27 +467,13 @@ export class Bus implements AsyncDisposable {
   }
 
   #healthChanged(): void {
-    const health = this.health()
-    const text = JSON.stringify(health)
-    if (text === this.#lastHealth) return
-    this.#lastHealth = text
-    this.#emit({ kind: 'health-changed', health })
+    this.#observers.healthIs(this.health())
   }
 
   #enter(state: BusState): void {
     this.#state = state
-    this.#emit({ kind: 'state-changed', state })
+    this.#observers.emit({ kind: 'state-changed', state })
     if (state !== 'starting') this.#healthChanged()
-  }
-
-  readonly #emit = (event: BusEvent): void => {
-    for (const observer of this.#observers) {
-      try {
-        observer(event)
-      } catch (error) {
-        this.#logger.error({ err: error }, 'an observer of the bus threw')
-      }
-    }
   }
 
   #mustRun(operation: string): void {
@@ -538,14 +483,5 @@ export class Bus implements AsyncDisposable {
 
   #mustBeIdle(operation: string): void {
     if (this.#state !== 'idle') throw new TrunklineError('bus.not_running', { operation: `${operation} (only before start)`, state: this.#state })
-  }
-}
-
-/** An extension that cannot say how it is, is not well; a link's report must not see its exception. */
-function healthOf(extension: BusExtension): BusHealth | undefined {
-  try {
-    return extension.health?.()
-  } catch (error) {
-    return { state: 'down', reasons: [`its health check threw: ${errorText(error).slice(0, 200)}`] }
   }
 }
