@@ -1,6 +1,9 @@
 import { describe, expectTypeOf, test } from 'vitest'
 import { z } from 'zod'
 import { memory } from '../../src/adapters/memory/index.ts'
+import { nats } from '../../src/adapters/nats/index.ts'
+import { rabbitmq } from '../../src/adapters/rabbitmq/index.ts'
+import { sqlite } from '../../src/adapters/sqlite/index.ts'
 import { type HandlerContext, type Message, type MessageOf, command, createBus, event, query } from '../../src/index.ts'
 
 const Placed = event('sales.order-placed', { schema: z.object({ orderId: z.string(), total: z.int().default(0) }) })
@@ -9,6 +12,20 @@ const Reserve = command('stock.reserve', { schema: z.object({ sku: z.string() })
 const Note = command('stock.note', { schema: z.string() })
 const Quote = query('pricing.quote', { request: z.object({ sku: z.string() }), response: z.object({ cents: z.int() }), errors: { unknownSku: z.string() } })
 const bus = createBus({ service: { name: 'shop' }, transport: memory() })
+
+describe('the transport', () => {
+  test('is one, or a value that has one', () => {
+    const service = { name: 'shop' }
+    createBus({ service, transport: sqlite({ file: './app.db' }) })
+    createBus({ service, transport: sqlite({ file: './app.db' }).transport, light: { transport: memory() } })
+    createBus({ service, transport: nats({ servers: 'localhost' }) })
+    createBus({ service, transport: rabbitmq() })
+    // @ts-expect-error -- a factory that was not called
+    createBus({ service, transport: memory })
+    // @ts-expect-error -- it has no transport
+    createBus({ service, transport: {} })
+  })
+})
 
 describe('publishing', () => {
   test('takes what the schema takes', () => {
