@@ -3,6 +3,7 @@ import { decodeDeadLetterRecord, encodeDeadLetterRecord } from '../../bus/protoc
 import { sleep } from '../../core/clock.ts'
 import { TrunklineError } from '../../core/errors.ts'
 import { derivedId } from '../../core/random.ts'
+import type { EsdbProposed } from './eventstoredb-client.ts'
 import { copyOf, markOf, messageOf, recordOf, type EsdbEvent } from './eventstoredb-event.ts'
 import { EsdbLedger } from './eventstoredb-ledger.ts'
 import type { EsdbLink } from './eventstoredb-link.ts'
@@ -16,6 +17,7 @@ interface Indexed {
   readonly group: string
   readonly type: string
   readonly reason: string
+  readonly laneId: string | undefined
 }
 
 /** Where a dead letter belongs. */
@@ -46,19 +48,30 @@ export class EsdbDeadLetters implements DeadLetterPlane {
     this.#ledger = new EsdbLedger(link, names.dead, {
       onEntry: (event) => {
         const { reason } = decodeDeadLetterRecord(markOf(event, 'record'))
-        this.#index.set(event.revision, { group: markOf(event, 'group') ?? '', type: messageOf(event).type, reason })
+        this.#index.set(event.revision, { group: markOf(event, 'group') ?? '', type: messageOf(event).type, reason, laneId: markOf(event, 'lane-id') })
       },
       onRemoved: (revision) => this.#index.delete(revision),
     })
   }
 
   /** Stores a dead letter; idempotent. @throws as `EsdbPublisher.store`. */
-  async bury(event: Pick<EsdbEvent, 'id' | 'type' | 'metadata' | 'body'>, record: DeadLetterRecord, { kind, group, lane }: Burial): Promise<void> {
-    const marks = {
-      kind, group, record: encodeDeadLetterRecord(record), ...(lane === undefined ? {} : { 'lane': `${lane.number}`, 'lane-id': lane.id }),
-    }
-    const id = lane === undefined ? derivedId(event.id, group, 'dead') : derivedId(group, lane.id, 'dead')
-    await this.#publisher.store(this.#names.dead, copyOf(id, event, marks), event.body.length + marks.record.length)
+  async bury(event: EsdbEvent, record: DeadLetterRecord, { kind, group }: Burial): Promise<void> {
+    const marks = { kind, group, record: encodeDeadLetterRecord(record) }
+    await this.#publisher.store(this.#names.dead, copyOf(derivedId(event.id, group, 'dead'), event, marks), event.body.length + marks.record.length)
+  }
+
+  /** Stores a dead letter that a lane holds its key for; idempotent by the lane's id. `copy` makes the event from its id and marks. */
+  async buryHeld(
+    copy: (id: string, marks: Readonly<Record<string, string>>) => EsdbProposed,
+    bytes: number,
+    record: DeadLetterRecord,
+    { kind, group, lane }: Burial,
+  ): Promise<void> {
+    const laneId = lane?.id ?? ''
+    await this.#refresh()
+    if ([...this.#index.values()].some((letter) => letter.laneId === laneId)) return
+    const marks = { kind, group, record: encodeDeadLetterRecord(record), lane: `${lane?.number ?? 0}`, 'lane-id': laneId }
+    await this.#publisher.store(this.#names.dead, copy(derivedId(group, laneId, 'dead'), marks), bytes + marks.record.length)
   }
 
   async list(filter: DeadLetterFilter, options: { readonly limit: number; readonly after?: string | undefined }): Promise<DeadLetterPage> {

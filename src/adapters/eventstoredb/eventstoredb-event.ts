@@ -1,4 +1,5 @@
 import { derivedId } from '../../core/random.ts'
+import { keyProblem } from '../../contract/names.ts'
 import { CONTENT_TYPE, isUserHeader, readMessage, writeAttributes } from '../../contract/wire.ts'
 import type { WireMessage } from '../../core/envelope.ts'
 import type { EsdbProposed, EsdbRecorded, EsdbResolved } from './eventstoredb-client.ts'
@@ -56,10 +57,13 @@ export function eventOf(id: string, message: WireMessage, marks: Readonly<Record
 }
 
 /** The same message once more, as it came and not as it was understood, with other marks. */
-export function copyOf(id: string, { type, metadata, body }: Pick<EsdbEvent, 'type' | 'metadata' | 'body'>, marks: Readonly<Record<string, string>>): EsdbProposed {
+export function copyOf(id: string, event: EsdbEvent, marks: Readonly<Record<string, string>>): EsdbProposed {
+  const { type, metadata, body } = event
   const kept: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(metadata)) if (!name.startsWith(MARK)) kept[name] = value
   for (const [name, value] of Object.entries(marks)) kept[MARK + name] = value
+  // What has no id of its own is known by its first place, wherever its copies are.
+  if (textIn(metadata, 'id') === undefined) kept[`${MARK}place`] = placeOf(event)
   const json = exactJson(body)
   if (json === undefined) return { id, type, contentType: 'application/octet-stream', data: new Uint8Array(body), metadata: kept }
   return { id, type, contentType: 'application/json', data: json, metadata: kept }
@@ -86,14 +90,21 @@ export function storedOf({ event, commitPosition }: EsdbResolved): EsdbEvent | u
 }
 
 /** The message in an event. It never throws: an event that is none of ours comes back with `defect`. */
-export function messageOf({ stream, revision, metadata, body }: EsdbEvent): WireMessage {
+export function messageOf(event: EsdbEvent): WireMessage {
+  const { metadata, body } = event
   return readMessage({
     attribute: (name) => textIn(metadata, name),
     contentType: textIn(metadata, 'datacontenttype'),
     headers: headersIn(metadata),
     body,
-    placeId: `${stream}:${revision}`,
+    placeId: placeOf(event),
   })
+}
+
+/** The ordering key of the message in an event, if it has one. */
+export function messageKey({ metadata }: EsdbEvent): string | undefined {
+  const key = textIn(metadata, 'partitionkey')
+  return key === undefined || keyProblem(key) !== undefined ? undefined : key
 }
 
 /** What `eventOf` was given beside the message. */
@@ -109,6 +120,10 @@ export function fieldsOf({ body }: EsdbEvent): Readonly<Record<string, unknown>>
   } catch {
     return {}
   }
+}
+
+function placeOf({ stream, revision, metadata }: EsdbEvent): string {
+  return textIn(metadata, `${MARK}place`) ?? `${stream}:${revision}`
 }
 
 /** The value whose JSON is these very bytes, if there is one that clients take. */

@@ -10,7 +10,7 @@ import { EsdbDelays } from './eventstoredb-delays.ts'
 import { EsdbDelivery, type Outcomes } from './eventstoredb-delivery.ts'
 import { copyOf, fieldsOf, markOf, recordOf, storedOf, type EsdbEvent } from './eventstoredb-event.ts'
 import type { EsdbParts } from './eventstoredb-parts.ts'
-import { EsdbRoster, type RoleState } from './eventstoredb-roster.ts'
+import { EsdbRoster } from './eventstoredb-roster.ts'
 
 const AGAIN = { initialMs: 100, factor: 2, maxMs: 2_000 }
 const SETTLED_MAX = 4_096
@@ -66,7 +66,7 @@ export class EsdbGroup implements TransportSubscription, Consuming, Outcomes {
       new EsdbConsuming({ ...shared, stream: this.#ready, from: 'start' }, this),
     ]
     this.#roster = new EsdbRoster(link, host, { stream: names.roster(kind, group), roles: 1, leaseMs: settings.leaseMs, start: -1n }, {
-      stateOf: (): RoleState => ({ floor: -1n, delivered: -1n, suspect: -1n }),
+      stateOf: () => undefined,
       taken: () => this.#startMoving(),
       lost: () => void this.#stopMoving(),
       asked: () => void this.#stopMoving().then(async () => await this.#roster.release(0)),

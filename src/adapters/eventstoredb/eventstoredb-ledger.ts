@@ -76,6 +76,13 @@ export class EsdbLedger {
     }
   }
 
+  /** Takes in what its only writer has appended itself. */
+  own(last: bigint, added: readonly bigint[], removed: readonly bigint[]): void {
+    for (const revision of added) this.#live.add(revision)
+    for (const revision of removed) this.#live.delete(revision)
+    this.#last = last
+  }
+
   /** The event that takes entries out. */
   removal(id: string, revisions: readonly bigint[]): EsdbProposed {
     return recordOf(id, REMOVED, { revisions: revisions.map(String) })

@@ -38,6 +38,7 @@ export class EsdbLink {
   readonly #credentials: EsdbCredentials | undefined
   readonly #closed = new AbortController()
   #client: EsdbClient | undefined
+  readonly #troubles = new Map<string, string>()
   #late = 0
   #generation = 0
 
@@ -73,7 +74,7 @@ export class EsdbLink {
       const value = await Promise.race([started(() => work(this.client)), limit.over])
       if (value === LATE) return this.#failed(generation, { kind: 'unknown', problem: `no answer within ${timeoutMs} ms`, cause: undefined, actual: undefined }, true)
       this.#late = 0
-      this.host.report('up', '')
+      this.#well()
       return { kind: 'done', value }
     } catch (error) {
       return this.#failed(generation, failureOf(error), false)
@@ -99,6 +100,19 @@ export class EsdbLink {
     if (failure.kind === 'poisoned') this.replace(failure.problem)
     if (failure.kind === 'poisoned' || failure.kind === 'unknown') this.host.report('down', failure.problem)
     return failure
+  }
+
+  /** Something works less well than it should, until it is called with undefined. */
+  trouble(name: string, reason: string | undefined): void {
+    if (reason === undefined) this.#troubles.delete(name)
+    else this.#troubles.set(name, reason)
+  }
+
+  /** The server has answered. */
+  #well(): void {
+    const [reason] = this.#troubles.values()
+    if (reason === undefined) this.host.report('up', '')
+    else this.host.report('degraded', reason)
   }
 
   /** Makes the next call use a new client. */

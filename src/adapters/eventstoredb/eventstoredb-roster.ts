@@ -4,6 +4,7 @@ import { errorText } from '../../core/errors.ts'
 import { derivedId } from '../../core/random.ts'
 import type { TransportHost } from '../../bus/port.ts'
 import { fieldsOf, recordOf, type EsdbEvent } from './eventstoredb-event.ts'
+import { EsdbFeed } from './eventstoredb-feed.ts'
 import type { EsdbLink } from './eventstoredb-link.ts'
 
 /** What is kept of a role from owner to owner: how far its work is. */
@@ -36,8 +37,8 @@ interface Table {
 
 /** What a roster does for its group. */
 export interface RosterWork {
-  /** How far the work of a role of this process is. */
-  stateOf(role: number): RoleState
+  /** How far the work of a role of this process is; undefined where it has no such state. */
+  stateOf(role: number): RoleState | undefined
   /** This process has the role from now on. */
   taken(role: number, state: RoleState): void
   /** Somebody else has it, or may have: nothing may be done any more. */
@@ -72,6 +73,8 @@ export class EsdbRoster {
   readonly #self: string
   readonly #owned = new Set<number>()
   readonly #releasing = new Set<number>()
+  readonly #balanced = Promise.withResolvers<void>()
+  readonly #left = new AbortController()
   #timer: Timer | undefined
   #watchdog: Timer | undefined
   #ticking: Promise<void> | undefined
@@ -100,6 +103,12 @@ export class EsdbRoster {
   /** Joins. Roles come soon after. */
   open(): void {
     this.#want()
+    void this.#follow()
+  }
+
+  /** Resolves when this process has its share, or after a while. */
+  async balanced(timeoutMs: number): Promise<void> {
+    await Promise.race([this.#balanced.promise, sleep(this.#host.clock, timeoutMs, this.#link.closed)])
   }
 
   /** Gives a role back after its work has ended in order. */
@@ -117,6 +126,7 @@ export class EsdbRoster {
   /** Leaves; every role was released before, or is lost. */
   async close(): Promise<void> {
     this.#isClosed = true
+    this.#left.abort()
     this.#timer?.cancel()
     for (const role of this.#owned) this.#releasing.add(role)
     await this.#settled()
@@ -127,6 +137,29 @@ export class EsdbRoster {
     await this.#ticking
     this.#want()
     await this.#ticking
+  }
+
+  /** Looks at once when somebody else has changed what concerns this process; without it, it would notice with its next look. */
+  async #follow(): Promise<void> {
+    const { stream, leaseMs } = this.#options
+    const stop = AbortSignal.any([this.#left.signal, this.#link.closed])
+    while (!stop.aborted) {
+      const feed = new EsdbFeed(this.#link, KEPT, () => this.#link.client.subscribeToStream(stream, { ...this.#link.callOptions, fromRevision: 'end' }))
+      for (let item = feed.poll(); item?.kind !== 'ended' && !stop.aborted; item = feed.poll()) {
+        if (item?.kind === 'event' && this.#concerns(tableOf(item.event, this.#options))) this.#want()
+        if (item === undefined) await feed.arrived(leaseMs, stop)
+      }
+      feed.close()
+      await sleep(this.#host.clock, leaseMs / 3, stop)
+    }
+  }
+
+  #concerns({ writer, members, roles }: Table): boolean {
+    if (writer === this.#self || !members.has(this.#self)) return false
+    const owned = roles.flatMap(({ owner }, number) => (owner === this.#self && !this.#releasing.has(number) ? [number] : []))
+    const free = roles.flatMap(({ owner }, number) => (owner === '' ? [number] : []))
+    const { acquire, release } = laneMoves({ lanes: this.#options.roles, owned, free, members: members.size })
+    return acquire.length > 0 || release.length > 0
   }
 
   #want(): void {
@@ -209,6 +242,7 @@ export class EsdbRoster {
     const owned = roles.flatMap(({ owner }, number) => (owner === this.#self ? [number] : []))
     const free = roles.flatMap(({ owner }, number) => (owner === '' && !this.#releasing.has(number) ? [number] : []))
     const { acquire, release } = laneMoves({ lanes: count, owned, free, members: members.size })
+    if (owned.length + acquire.length >= Math.floor(count / members.size)) this.#balanced.resolve()
     for (const number of release) if (!this.#releasing.has(number)) this.#work.asked(number)
     return { members, roles: roles.map((role, number) => (acquire.includes(number) ? { ...role, owner: this.#self } : role)) }
   }
@@ -217,8 +251,8 @@ export class EsdbRoster {
     if (role.owner === this.#self) {
       // An earlier write of ours was done although its answer was lost: the role is taken with this one.
       if (!this.#owned.has(number)) return role
-      const state = this.#work.stateOf(number)
-      return { ...state, owner: this.#releasing.has(number) ? '' : this.#self }
+      const state = this.#work.stateOf(number) ?? role
+      return { ...role, ...state, owner: this.#releasing.has(number) ? '' : this.#self }
     }
     if (role.owner === '' || isAlive(role.owner)) return role
     // Whatever the vanished owner had in hand may have begun.

@@ -7,6 +7,7 @@ import { connectEsdb, planOf, type EsdbPlan } from './eventstoredb-connect.ts'
 import { EsdbDeadLetters } from './eventstoredb-dead-letters.ts'
 import { eventIdOf, eventOf, fieldsOf, recordOf } from './eventstoredb-event.ts'
 import { EsdbGroup } from './eventstoredb-group.ts'
+import { EsdbLaneGroup } from './eventstoredb-lane-group.ts'
 import { EsdbLink } from './eventstoredb-link.ts'
 import { EsdbNames } from './eventstoredb-names.ts'
 import type { EventStoreDbOptions } from './eventstoredb-options.ts'
@@ -16,7 +17,7 @@ import { EsdbPublisher } from './eventstoredb-publisher.ts'
 /** What EventStoreDB can do as a transport. It has nothing for messages that are not stored. */
 export const eventStoreDbCapabilities: TransportCapabilities = {
   canStore: true,
-  canOrderByKey: false,
+  canOrderByKey: true,
   canBroadcast: false,
   canRequest: false,
   canManageDeadLetters: true,
@@ -78,11 +79,13 @@ class EsdbTransport implements Transport {
 
   async subscribe(subscription: Subscription, sink: DeliverySink): Promise<TransportSubscription> {
     const running = this.#need()
-    if (subscription.order === 'key') {
-      throw new TrunklineError('bus.unsupported', { adapter: this.name, capability: 'canOrderByKey', needed: `the group ${subscription.group}` })
-    }
-    await this.#claim(running, subscription)
+    const start = await this.#claim(running, subscription)
     for (const type of subscription.types) this.#keepAge(subscription.kind, running.names.published(subscription.kind, type))
+    if (subscription.order === 'key') {
+      const lanes = new EsdbLaneGroup(running, subscription, sink, start)
+      await lanes.open()
+      return lanes
+    }
     const group = new EsdbGroup(running, subscription, sink)
     await group.open()
     return group
@@ -97,19 +100,25 @@ class EsdbTransport implements Transport {
     await running.link.close()
   }
 
-  /** What a group is stays what it is: order cannot be had afterwards. */
-  async #claim({ link, names }: EsdbParts, { kind, group, order }: Subscription): Promise<void> {
+  /** What a group is stays what it is: order cannot be had afterwards. Resolves with the position behind which an ordered one begins. */
+  async #claim({ link, names, settings }: EsdbParts, { kind, group, order, from }: Subscription): Promise<bigint> {
     const stream = names.group(kind, group)
+    const isNew = kind === 'event' && from === 'new' && order === 'key'
+    const start = isNew ? await headOf(link) : -1n
+    const record = recordOf(stream, 'group', { order, lanes: settings.lanes, start: `${start}` })
     const claimed = await link.call((client) =>
-      client.appendToStream(stream, [recordOf(stream, 'group', { order })], { ...link.callOptions, expectedRevision: 'no_stream', streamState: 'no_stream' }),
+      client.appendToStream(stream, [record], { ...link.callOptions, expectedRevision: 'no_stream', streamState: 'no_stream' }),
     )
-    if (claimed.kind === 'done') return
-    if (claimed.failure.kind !== 'wrong-revision') throw lost(claimed.failure)
+    if (claimed.kind === 'failed' && claimed.failure.kind !== 'wrong-revision') throw lost(claimed.failure)
+    // Read back in any case: an earlier claim with the same id is answered as done.
     const found = await link.read((client) => client.readStream(stream, { ...link.callOptions, direction: 'forwards', fromRevision: 'start', maxCount: 1 }))
     if (found.kind === 'failed') throw lost(found.failure)
     const [first] = found.value.events
-    if (first === undefined || fieldsOf(first)['order'] === order) return
-    throw new TrunklineError('bus.subscription_conflict', { subscription: group, problem: `it was made with another order than ${order}` })
+    const fields = first === undefined ? {} : fieldsOf(first)
+    if (fields['order'] !== order) throw conflict(group, `it was made with another order than ${order}`)
+    if (order === 'key' && fields['lanes'] !== settings.lanes) throw conflict(group, `it was made with another number of lanes than ${settings.lanes}`)
+    const stored = fields['start']
+    return typeof stored === 'string' && /^-?\d+$/.test(stored) ? BigInt(stored) : -1n
   }
 
   /** Events are kept for a time; commands until they are handled, however long that takes. */
@@ -143,6 +152,16 @@ class EsdbTransport implements Transport {
     if (this.#running === undefined) throw new TrunklineError('bus.not_running', { operation: 'use of the transport', state: 'closed' })
     return this.#running
   }
+}
+
+async function headOf(link: EsdbLink): Promise<bigint> {
+  const result = await link.read((client) => client.readAll({ ...link.callOptions, direction: 'backwards', fromPosition: 'end', maxCount: 1 }))
+  if (result.kind === 'failed') throw lost(result.failure)
+  return result.value.events[0]?.position ?? -1n
+}
+
+function conflict(subscription: string, problem: string): TrunklineError {
+  return new TrunklineError('bus.subscription_conflict', { subscription, problem })
 }
 
 function lost({ problem, cause }: { readonly problem: string; readonly cause: unknown }): TrunklineError {
