@@ -75,14 +75,15 @@ export class RabbitMover {
 
   /** Moves a message to the dead letters. */
   bury(moved: Moved, kind: Kind, group: string, record: DeadLetterRecord): Promise<void> {
-    const { source, id, defect } = moved.message
+    const { source, type, id, defect } = moved.message
     const order = this.#host.random.id(this.#host.clock.nowMs())
     return this.#move(moved, {
       exchange: '',
       routingKey: this.#names.dead,
       headers: {
-        // Foreign messages may share an id, or have none of their own.
-        [DEAD_HEADERS.id]: defect === undefined ? derivedId(kind, group, source, id) : order,
+        // A death before the ack stores it twice, with one id. Publishers may give one id to different messages, too:
+        // those must stay apart, because only the first dead letter of an id is redriven.
+        [DEAD_HEADERS.id]: defect === undefined ? derivedId(kind, group, source, type, id, moved.raw.content.toString('base64')) : order,
         [DEAD_HEADERS.order]: order,
         [DEAD_HEADERS.group]: group,
         [DEAD_HEADERS.kind]: kind,

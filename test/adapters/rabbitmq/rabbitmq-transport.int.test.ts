@@ -279,6 +279,25 @@ describe('dead letters', () => {
     expect((await plane.list({}, { limit: 10 })).items.map(bodyOf)).toEqual(['0', '2'])
   })
 
+  test('with one id stay apart where they are different messages, and redriving one keeps the others', async () => {
+    await using open = await openTransport(options())
+    const types = ['sales.order-placed', 'sales.order-cancelled']
+    const inbox = await inboxOf(open.transport, groupOf('shop.billing', types), (delivery) => (delivery.isRedriven ? delivery.ack() : delivery.deadLetter(record)))
+    await emit(open.transport, 'sales.order-placed', { id: 'order-1' })
+    await emit(open.transport, 'sales.order-placed', { id: 'order-1', body: Buffer.from('{"n":2}') })
+    await emit(open.transport, 'sales.order-cancelled', { id: 'order-1' })
+    const plane = deadLettersOf(open.transport)
+    const three = await until(async () => {
+      const { items } = await plane.list({}, { limit: 10 })
+      return items.length === 3 && items
+    })
+    const [first] = three === false ? [] : three
+    expect(await plane.redrive(first?.id ?? '')).toBe(true)
+    const again = await inbox.at(3)
+    expect([again.message.type, bodyOf(again)]).toEqual([first?.message.type, Buffer.from(first?.message.body ?? []).toString()])
+    expect((await plane.list({}, { limit: 10 })).items).toHaveLength(2)
+  })
+
   test('are never seen half by two processes that list at the same time', async () => {
     const where = options()
     await buried(where, 9)
