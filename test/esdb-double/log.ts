@@ -141,6 +141,11 @@ export class DoubleLog {
     return { kind: 'done', revision: written.at(-1)?.revision, position: written.at(-1)?.position }
   }
 
+  /** Forgets the ids by which it recognises appends without a revision, as a server that was restarted has. */
+  forgetIds(): void {
+    this.#recent.clear()
+  }
+
   /** Hides what was written so far; the numbering goes on behind it. */
   softDelete(stream: string, expected: Expected): AppendOutcome {
     const refusal = this.#refusal(stream, expected)

@@ -31,7 +31,11 @@ export class StreamCalls {
     })
     call.on('error', () => undefined)
     call.on('end', () => {
-      void this.#answer(() => this.#append(nameOf(options?.getStreamIdentifier()), options === undefined ? 'any' : expectedOf(options), events), answer)
+      // A link that breaks in the middle ends the call as well: then nothing of it may be written.
+      setImmediate(() => {
+        if (call.cancelled) return
+        void this.#answer(() => this.#append(nameOf(options?.getStreamIdentifier()), options === undefined ? 'any' : expectedOf(options), events), answer)
+      })
     })
   }
 

@@ -1,6 +1,6 @@
 import type { TransportHost } from '../../bus/port.ts'
 import { backoffMs } from '../../core/backoff.ts'
-import { sleep } from '../../core/clock.ts'
+import { sleep, type Timer } from '../../core/clock.ts'
 import { errorText, TrunklineError } from '../../core/errors.ts'
 import { RECONNECT_DELAY_MAX_MS, RECONNECT_INITIAL_MS } from '../../core/limits.ts'
 import type { EsdbConsumer, EsdbDelivered, EsdbGroupSettings } from './eventstoredb-client.ts'
@@ -27,6 +27,8 @@ export interface ConsumePlan {
   readonly bufferSize: number
   /** Longest time that a message can be in the hands of this process. */
   readonly messageTimeoutMs: number
+  /** Silence after which it is opened again. */
+  readonly silenceMaxMs: number
 }
 
 /**
@@ -39,6 +41,9 @@ export class EsdbConsuming {
   readonly #ended = new AbortController()
   #consumer: EsdbConsumer | undefined
   #acks: EsdbDelivered[] = []
+  #isConfirmed = false
+  #isHeard = false
+  #watchdog: Timer | undefined
   #running: Promise<void> = Promise.resolve()
 
   constructor(plan: ConsumePlan, work: Consuming) {
@@ -77,6 +82,7 @@ export class EsdbConsuming {
 
   /** Takes no more messages; those that are not acked go to others. */
   async close(): Promise<void> {
+    this.#watchdog?.cancel()
     this.flush()
     // The acks are written to the call before it is cancelled.
     await new Promise<void>((resolve) => {
@@ -91,34 +97,54 @@ export class EsdbConsuming {
     const { link, host } = this.#plan
     const { signal } = this.#ended
     for (let tries = 1; !signal.aborted && !link.closed.aborted; tries++) {
-      const startedAtMs = host.clock.monotonicMs()
+      this.#isConfirmed = false
       const thrown = await this.#consume()
       this.#drop()
       if (signal.aborted || link.closed.aborted) return
+      if (thrown === undefined) continue
       const failure = link.notice(thrown)
       if (failure.kind === 'group-missing') await this.#remake()
-      if (host.clock.monotonicMs() - startedAtMs > RECONNECT_DELAY_MAX_MS) tries = 1
+      if (this.#isConfirmed) tries = 1
       host.logger.debug({ stream: this.#plan.stream, problem: failure.problem }, 'a persistent subscription ended and is opened again')
       await sleep(host.clock, backoffMs(AGAIN, tries, host.random), signal)
     }
   }
 
-  /** Reads until it ends; gives back why. */
+  /** Reads until it ends; gives back why, or undefined where it was ended here. */
   async #consume(): Promise<unknown> {
     const { link, stream, group, bufferSize } = this.#plan
+    this.#isHeard = true
+    this.#watch()
     try {
       const consumer = link.client.subscribeToPersistentSubscriptionToStream(stream, group, { ...link.callOptions, bufferSize })
       this.#consumer = consumer
       consumer.on('error', () => undefined) // guard 9
-      consumer.on('confirmation', () => link.host.report('up', ''))
+      consumer.on('confirmation', () => {
+        this.#isConfirmed = true
+        link.host.report('up', '')
+      })
       for await (const delivered of consumer) {
-        if (this.#consumer !== consumer) break
+        if (this.#consumer !== consumer) return undefined
+        this.#isHeard = true
         this.#work.onDelivered(delivered, this)
       }
       return { type: 'cancelled', message: 'the server ended a persistent subscription' }
     } catch (error) {
+      if (this.#consumer === undefined) return undefined
       return error ?? { type: 'cancelled', message: errorText(error) }
     }
+  }
+
+  /** A consumer can be dropped without a word (E-06, guard 24): one that is silent for long is opened again. */
+  #watch(): void {
+    this.#watchdog?.cancel()
+    const { clock } = this.#plan.host
+    this.#watchdog = clock.setTimer(this.#plan.silenceMaxMs, () => {
+      if (this.#ended.signal.aborted) return
+      if (!this.#isHeard) this.#drop()
+      this.#isHeard = false
+      this.#watch()
+    }, { background: true })
   }
 
   /** Somebody has deleted it. */

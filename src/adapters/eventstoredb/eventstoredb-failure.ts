@@ -46,6 +46,8 @@ export function failureOf(thrown: unknown): EsdbFailure {
     return { ...shared, kind, actual: typeof actual === 'bigint' ? actual : undefined }
   }
   if (typeof code === 'number') return { ...shared, kind: AMBIGUOUS.includes(code) ? 'unknown' : 'poisoned', actual: undefined }
+  // What Node's streams throw when a call breaks off.
+  if (typeof code === 'string') return { ...shared, kind: 'unknown', actual: undefined }
   // A plain error is one of discovery, or a bug of the client's: in both cases it stays as it is.
   return { ...shared, kind: 'poisoned', actual: undefined }
 }

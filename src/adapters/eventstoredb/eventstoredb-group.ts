@@ -59,7 +59,7 @@ export class EsdbGroup implements TransportSubscription, Consuming, Outcomes {
     this.#sink = sink
     this.#ready = names.ready(kind, group)
     this.#delayed = names.delayed(kind, group)
-    const shared = { link, host, group, bufferSize: inFlightMax, messageTimeoutMs: this.#messageTimeoutMs }
+    const shared = { link, host, group, silenceMaxMs: settings.silenceMaxMs, bufferSize: inFlightMax, messageTimeoutMs: this.#messageTimeoutMs }
     const start = kind === 'command' || from === 'beginning' ? 'start' : 'end'
     this.#consumers = [
       ...types.map((type) => new EsdbConsuming({ ...shared, stream: names.published(kind, type), from: start }, this)),

@@ -96,7 +96,7 @@ export class EsdbPublisher {
   }
 
   async #append(stream: string, batch: readonly Pending[]): Promise<void> {
-    const events = batch.map(({ event }) => event)
+    let events = batch.map(({ event }) => event)
     for (let tries = 1; ; tries++) {
       if (this.#link.closed.aborted) return this.#settle(batch, lost('the transport was closed'))
       const result = await this.#link.call((client) =>
@@ -107,22 +107,26 @@ export class EsdbPublisher {
       if (!['unknown', 'poisoned', 'not-leader', 'wrong-revision'].includes(failure.kind)) return await this.#refused(stream, batch, failure)
       if (batch.every(({ signal }) => signal?.aborted === true)) return this.#settle(batch, lost(failure.problem))
       await sleep(this.#link.host.clock, backoffMs(AGAIN, tries, this.#random), this.#link.closed)
-      if (failure.kind !== 'not-leader' && (await this.#isThere(stream, events, this.#link.closed))) return this.#settle(batch, undefined)
+      if (failure.kind !== 'not-leader') events = await this.#missing(stream, events)
+      if (events.length === 0) return this.#settle(batch, undefined)
     }
   }
 
-  /** Looks for the events of an append at the end of the stream, until that is known. */
-  async #isThere(stream: string, events: readonly EsdbProposed[], closed: AbortSignal): Promise<boolean> {
-    const first = events[0]?.id
+  /** Looks for events at the end of the stream, until it is known which of them are not there. */
+  async #missing(stream: string, events: EsdbProposed[]): Promise<EsdbProposed[]> {
+    const { closed, host, callOptions } = this.#link
     for (let tries = 1; !closed.aborted; tries++) {
       const result = await this.#link.read((client) =>
-        client.readStream(stream, { ...this.#link.callOptions, direction: 'backwards', fromRevision: 'end', maxCount: LOOK_BACK_MAX }),
+        client.readStream(stream, { ...callOptions, direction: 'backwards', fromRevision: 'end', maxCount: LOOK_BACK_MAX }),
       )
-      if (result.kind === 'done') return result.value.events.some(({ id }) => id === first)
-      if (result.failure.kind === 'stream-missing') return false
-      await sleep(this.#link.host.clock, backoffMs(AGAIN, tries, this.#random), closed)
+      if (result.kind === 'done') {
+        const stored = new Set(result.value.events.map(({ id }) => id))
+        return events.filter(({ id }) => !stored.has(id))
+      }
+      if (result.failure.kind === 'stream-missing') return events
+      await sleep(host.clock, backoffMs(AGAIN, tries, this.#random), closed)
     }
-    return false
+    return events
   }
 
   /** One bad event must not take its neighbours with it. */
