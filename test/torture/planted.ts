@@ -1,0 +1,74 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { postgresBackend } from '../../src/adapters/postgres/index.ts'
+import type { Store, Transport } from '../../src/index.ts'
+import type { StoreBackend, UnitTransaction } from '../../src/outbox/port.ts'
+import { storeOf } from '../../src/outbox/store.ts'
+import type { StoreOptions } from '../../src/outbox/store-options.ts'
+import { laidOver } from '../conformance/bent-transport.ts'
+import type { WorkerPlan } from './plan.ts'
+
+// Bugs that the torture must find. They live here and never in the library.
+
+type Backend = StoreBackend<object>
+
+/** A store of PostgreSQL with a bug in it. */
+export function plantedStore(plan: WorkerPlan, options: StoreOptions): Store<object> {
+  if (plan.store !== 'postgres') throw new Error('bugs are planted into PostgreSQL only')
+  const inner: Backend = postgresBackend({ connectionString: plan.storeAddress, poolMax: 6 })
+  if (plan.planted === 'no-inbox') return storeOf(withoutInbox(inner), options)
+  if (plan.planted === 'delete-before-publish') return storeOf(deletingFirst(inner), options)
+  return storeOf(inner, options)
+}
+
+/** Every message is new. */
+function withoutInbox(inner: Backend): Backend {
+  const bent = (tx: UnitTransaction<object>): UnitTransaction<object> => laidOver(tx, {
+    enter: () => Promise.resolve({ kind: 'new' }),
+    enterMany: (entries) => Promise.resolve(entries.map(() => ({ kind: 'new' }))),
+  })
+  return laidOver(inner, { transact: (work, options) => inner.transact((tx) => work(bent(tx)), options) })
+}
+
+/** Rows are gone from the outbox before anybody has published them (O-02). */
+function deletingFirst(inner: Backend): Backend {
+  const epochs = new Map<string, bigint>()
+  return laidOver(inner, {
+    leases: laidOver(inner.leases, {
+      hold: async (names, owner, ttlMs, most) => {
+        const leases = await inner.leases.hold(names, owner, ttlMs, most)
+        for (const { name, epoch } of leases) epochs.set(name, epoch)
+        return leases
+      },
+    }),
+    outbox: laidOver(inner.outbox, {
+      read: async (shard, options) => {
+        const rows = await inner.outbox.read(shard, options)
+        const epoch = epochs.get(`outbox/${shard}`)
+        if (rows.length > 0 && epoch !== undefined) await inner.outbox.settle(shard, epoch, { published: rows.map(({ id }) => id), dead: [] })
+        return rows
+      },
+    }),
+  })
+}
+
+/** Time between the two steps that a kill has to come between, so that few kills show it. */
+const GAP_MS = 150
+
+/** A transport whose deliveries are acked before they are handled (I-02). */
+export function ackingFirst(inner: Transport): Transport {
+  return laidOver(inner, {
+    subscribe: (subscription, sink) =>
+      inner.subscribe(subscription, (delivery) => {
+        const handled = laidOver(delivery, { ack: () => undefined, retry: () => Promise.resolve(), release: () => Promise.resolve() })
+        void Promise.resolve(delivery.ack()).then(() => delay(GAP_MS)).then(() => sink(handled))
+      }),
+  })
+}
+
+/** A transport that takes its time to ack: what the inbox is for comes about more often. */
+export function ackingLate(inner: Transport): Transport {
+  return laidOver(inner, {
+    subscribe: (subscription, sink) =>
+      inner.subscribe(subscription, (delivery) => sink(laidOver(delivery, { ack: () => delay(GAP_MS).then(() => delivery.ack()) }))),
+  })
+}
