@@ -5,10 +5,11 @@ import { type TransportSpec, openTransport } from './transport-spec.ts'
 import { spawnWorker } from './worker-process.ts'
 
 /** What the subjects of brokers differ in. */
-export interface BrokerTechnology extends Pick<ConformanceSubject, 'name' | 'capabilities'> {
+export interface BrokerTechnology extends Pick<ConformanceSubject, 'name' | 'capabilities' | 'without'> {
   readonly server: () => Promise<ServerProcess>
   readonly spec: (url: string, namespace: string) => TransportSpec
-  readonly publishForeign: (url: string, namespace: string, message: ForeignMessage) => Promise<void>
+  /** Left out where only this library writes to the broker. */
+  readonly publishForeign?: (url: string, namespace: string, message: ForeignMessage) => Promise<void>
   /** See `BrokerFaults.settle`. */
   readonly settle: (server: ServerProcess) => Promise<void>
 }
@@ -17,6 +18,7 @@ export interface BrokerTechnology extends Pick<ConformanceSubject, 'name' | 'cap
 export class BrokerSubject implements ConformanceSubject {
   readonly name: string
   readonly capabilities: ConformanceSubject['capabilities']
+  readonly without: NonNullable<ConformanceSubject['without']>
   readonly #technology: BrokerTechnology
   #server: ServerProcess | undefined
   #proxy: TcpProxy | undefined
@@ -25,6 +27,7 @@ export class BrokerSubject implements ConformanceSubject {
   constructor(technology: BrokerTechnology) {
     this.name = technology.name
     this.capabilities = technology.capabilities
+    this.without = technology.without ?? {}
     this.#technology = technology
   }
 
@@ -46,12 +49,13 @@ export class BrokerSubject implements ConformanceSubject {
     await server.start()
     proxy.heal()
     const namespace = `case-${++this.#places}`
+    const { publishForeign, settle } = this.#technology
     const spec = this.#technology.spec(proxy.url, namespace)
     return {
       open: () => openTransport(spec),
       spawn: (settings) => spawnWorker(spec, settings),
-      publishForeign: (message) => this.#technology.publishForeign(server.url, namespace, message),
-      faults: faultsOf(server, proxy, this.#technology.settle),
+      ...(publishForeign === undefined ? {} : { publishForeign: (message) => publishForeign(server.url, namespace, message) }),
+      faults: faultsOf(server, proxy, settle),
       close: () => Promise.resolve(),
     }
   }

@@ -4,3 +4,4 @@ export type { PgHandle, PgHandleQuery, PgHandleResult } from './postgres-handle.
 export { migrationSql } from './postgres-migrations.ts'
 export type { PgPart } from './postgres-migrations.ts'
 export type { PostgresAddressOptions, PostgresConnection, PostgresOptions, PostgresPoolOptions } from './postgres-options.ts'
+export { postgresCapabilities } from './postgres-transport.ts'

@@ -17,6 +17,7 @@ import { type PostgresOptions, settingsFrom } from './postgres-options.ts'
 import { PgOutbox } from './postgres-outbox.ts'
 import type { PgExecutor } from './postgres-session.ts'
 import { PgTimers } from './postgres-timers.ts'
+import { PostgresTransport } from './postgres-transport.ts'
 import { inTransaction } from './postgres-transaction.ts'
 import { type PgTables, PgUnit } from './postgres-unit.ts'
 
@@ -129,5 +130,6 @@ export class PostgresBackend implements StoreBackend<PgHandle> {
  * @throws `core.option_invalid`, `core.option_unknown`.
  */
 export function postgresBackend(options: PostgresOptions): PostgresBackend {
-  return new PostgresBackend(new PgDatabase(settingsFrom(options)))
+  const database = new PgDatabase(settingsFrom(options))
+  return new PostgresBackend(database, new PostgresTransport(database))
 }

@@ -40,10 +40,10 @@ export class PgLink {
   #client: PgClient | undefined
   #isUp = false
   #failures = 0
-  #upWaiters: (() => void)[] = []
+  readonly #upWaiters: (() => void)[] = []
   /** Over a pool, transactions take turns by themselves. */
   #last: Promise<unknown> = Promise.resolve()
-  #begin: string
+  readonly #begin: string
 
   constructor(database: PgDatabase, host: PgHost, watcher: PgLinkWatcher) {
     this.#database = database
@@ -74,7 +74,7 @@ export class PgLink {
 
   /** Runs one statement in a transaction of its own. @throws `store.*`. */
   async run(step: PgStep): Promise<readonly PgRow[]> {
-    if (this.#database.dial === undefined) return this.#inTurn(() => this.#database.run(step.statement, step.values))
+    if (this.#database.dial === undefined) return await this.#inTurn(() => this.#database.run(step.statement, step.values))
     const [result] = await this.#flight([this.#query(step)])
     this.#failures = 0
     return result === undefined ? [] : rowsOf(result)

@@ -35,7 +35,7 @@ export class PgSignals {
   readonly #options: PgSignalOptions
   readonly #listeners = new Map<string, Set<() => void>>()
   readonly #channels = new Map<string, (payload: string) => void>()
-  #waiters: (() => void)[] = []
+  readonly #waiters: (() => void)[] = []
   #telling: Promise<void> = Promise.resolve()
   readonly #pending = new Set<string>()
   readonly #stop = new AbortController()

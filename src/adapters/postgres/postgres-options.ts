@@ -52,6 +52,11 @@ interface PostgresCommonOptions {
   readonly lockTimeoutMs?: number
   /** Longest pause between two statements of a transaction, in milliseconds. Default 60,000. */
   readonly idleInTransactionTimeoutMs?: number
+  /**
+   * An instance of the transport that shows no sign of life for this long loses what it has claimed, by the database's clock, in
+   * milliseconds. Default 15,000, at least 1,000. Keep it above the longest time that a handler may block the event loop.
+   */
+  readonly leaseMs?: number
   /** Time between two looks for news of other processes while nothing happens and nobody is heard of, in milliseconds. Default 1,000. */
   readonly idlePollMs?: number
 }
@@ -96,6 +101,7 @@ export interface PostgresSettings {
   readonly lockTimeoutMs: number
   readonly idleInTransactionTimeoutMs: number
   readonly idlePollMs: number
+  readonly leaseMs: number
 }
 
 /** One of the two, as `pg` takes it; nothing where the environment tells. */
@@ -104,12 +110,13 @@ export interface PostgresAddress extends PostgresConnection {
 }
 
 const TIME_MAX_MS = 3_600_000
+const LEASE_MIN_MS = 1_000
 const SCHEMA = /^[a-z_][a-z0-9_]{0,40}$/
 
 const NAMES = optionNames<PostgresAddressOptions & Omit<PostgresPoolOptions, 'pool'>>({
   schema: true, migrations: true, pooler: true, prepare: true, listen: true, listenConnectionString: true, shards: true,
   connectTimeoutMs: true, openTimeoutMs: true, statementTimeoutMs: true, queryTimeoutMs: true, lockTimeoutMs: true,
-  idleInTransactionTimeoutMs: true, idlePollMs: true, connectionString: true, connection: true, pool: true, poolMax: true,
+  idleInTransactionTimeoutMs: true, idlePollMs: true, leaseMs: true, connectionString: true, connection: true, pool: true, poolMax: true,
 })
 const CONNECTION_NAMES = optionNames<PostgresConnection>({ host: true, port: true, database: true, user: true, password: true, ssl: true })
 
@@ -143,6 +150,7 @@ export function settingsFrom(options: PostgresOptions): PostgresSettings {
     lockTimeoutMs: checkedMs('lockTimeoutMs', options.lockTimeoutMs ?? 10_000),
     idleInTransactionTimeoutMs: checkedMs('idleInTransactionTimeoutMs', options.idleInTransactionTimeoutMs ?? 60_000),
     idlePollMs: checkedMs('idlePollMs', options.idlePollMs ?? 1_000),
+    leaseMs: checkedMs('leaseMs', options.leaseMs ?? 15_000, LEASE_MIN_MS),
   }
 }
 
@@ -182,9 +190,9 @@ function checkedUrl(option: string, url: string): string {
   throw new TrunklineError('core.option_invalid', { option, expected: 'a URL that begins with postgres://', actual: 'another text' })
 }
 
-function checkedMs(option: string, value: number): number {
-  if (Number.isInteger(value) && value >= 1 && value <= TIME_MAX_MS) return value
-  throw invalid(option, `whole milliseconds from 1 to ${TIME_MAX_MS}`, value)
+function checkedMs(option: string, value: number, least = 1): number {
+  if (Number.isInteger(value) && value >= least && value <= TIME_MAX_MS) return value
+  throw invalid(option, `whole milliseconds from ${least} to ${TIME_MAX_MS}`, value)
 }
 
 function checkedCount(option: string, value: number, least: number, most: number): number {
