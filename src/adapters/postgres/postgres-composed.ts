@@ -15,5 +15,6 @@ export type PostgresStoreOptions = (PostgresAddressOptions & StoreOptions) | (Po
  */
 export function postgres(options: PostgresStoreOptions): Store<PgHandle> {
   const { store, database } = partedOptions(options)
-  return storeOf(postgresBackend(database), store)
+  // One time says when the work of a dead process is taken over: by the relay, and by the other instances of a group.
+  return storeOf(postgresBackend(store.leaseMs === undefined ? database : { ...database, leaseMs: store.leaseMs }), store)
 }

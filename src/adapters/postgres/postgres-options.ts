@@ -54,7 +54,7 @@ interface PostgresCommonOptions {
   readonly idleInTransactionTimeoutMs?: number
   /**
    * An instance of the transport that shows no sign of life for this long loses what it has claimed, by the database's clock, in
-   * milliseconds. Default 15,000, at least 1,000. Keep it above the longest time that a handler may block the event loop.
+   * milliseconds. Default 15,000, at least 500. Keep it above the longest time that a handler may block the event loop.
    */
   readonly leaseMs?: number
   /** Time between two looks for news of other processes while nothing happens and nobody is heard of, in milliseconds. Default 1,000. */
@@ -110,7 +110,7 @@ export interface PostgresAddress extends PostgresConnection {
 }
 
 const TIME_MAX_MS = 3_600_000
-const LEASE_MIN_MS = 1_000
+const LEASE_MIN_MS = 500
 const SCHEMA = /^[a-z_][a-z0-9_]{0,40}$/
 
 const NAMES = optionNames<PostgresAddressOptions & Omit<PostgresPoolOptions, 'pool'>>({
