@@ -62,7 +62,10 @@ export interface LogOptions {
   readonly isSynced?: boolean
 }
 
-/** The double's database: one log, its streams, and optionally a file with one line per append. */
+/**
+ * The double's database: one log, its streams, and optionally a file with one line per append. What a stream's settings end stays in the whole log, as it
+ * does in a server until somebody scavenges it.
+ */
 export class DoubleLog {
   readonly all: Recorded[] = []
   readonly #streams = new Map<string, Stream>()
@@ -114,12 +117,6 @@ export class DoubleLog {
     const first = countMax === undefined ? 0n : (found.events.at(-1)?.revision ?? 0n) - BigInt(countMax) + 1n
     if (truncateBefore === 0n && countMax === undefined && ageMaxS === undefined) return found.events
     return found.events.filter(({ revision, createdTicks }) => revision >= truncateBefore && revision >= first && createdTicks >= oldestTicks)
-  }
-
-  /** True where readers of the whole log see it: what a stream's limits hide is gone there as well, once scavenged; here at once. */
-  isVisible({ stream, revision }: Recorded): boolean {
-    const limits = this.#streams.get(stream)?.limits
-    return limits === undefined || revision >= limits.truncateBefore
   }
 
   append(stream: string, expected: Expected, events: readonly Proposed[]): AppendOutcome {

@@ -218,7 +218,7 @@ export class PersistentGroup {
       const number = numberOf(event)
       if (event === undefined || number === undefined || number <= this.#after) continue
       this.#after = number
-      if (this.#log.isVisible(event) && this.#passes(event)) return { event, link: undefined, retryCount: 0 }
+      if (this.#passes(event)) return { event, link: undefined, retryCount: 0 }
     }
     return undefined
   }

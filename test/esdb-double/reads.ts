@@ -58,7 +58,7 @@ export class Reads {
       return void call.end()
     }
     const isForwards = options.getReadDirection() === streams.ReadReq.Options.ReadDirection.FORWARDS
-    const events = stream === undefined ? this.#log.all.filter((event) => this.#log.isVisible(event)) : this.#log.eventsOf(stream)
+    const events = stream === undefined ? this.#log.all : this.#log.eventsOf(stream)
     const chosen = isForwards ? events.slice(firstForwards(events, options, stream)) : events.slice(0, endBackwards(events, options, stream)).toReversed()
     for (const event of chosen.slice(0, Number(BigInt.asUintN(31, BigInt(options.getCount()))))) {
       await this.#faults.thawed()
@@ -136,7 +136,7 @@ class Feed {
       const number = this.#numberOf(event)
       if (event === undefined || number === undefined || number <= this.#after) continue
       this.#after = number
-      if (this.#log.isVisible(event)) return event
+      return event
     }
     return undefined
   }

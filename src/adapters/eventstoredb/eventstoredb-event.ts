@@ -101,6 +101,12 @@ export function messageOf(event: EsdbEvent): WireMessage {
   })
 }
 
+/** The message in an event of a store, which keeps what it was given whatever the bus would say of it. */
+export function storedMessageOf(event: EsdbEvent): WireMessage {
+  const message = messageOf(event)
+  return message.defect !== undefined && markOf(event, 'stored') === 'true' ? { ...message, defect: undefined } : message
+}
+
 /** The ordering key of the message in an event, if it has one. */
 export function messageKey({ metadata }: EsdbEvent): string | undefined {
   const key = textIn(metadata, 'partitionkey')

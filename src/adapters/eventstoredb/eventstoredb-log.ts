@@ -3,8 +3,9 @@ import { TrunklineError } from '../../core/errors.ts'
 import type {
   Appended, EventLog, ExpectedRevision, FollowOptions, LogCapabilities, LogPage, NewEvent, ReadQuery, Selection, StoredEvent, StreamMetadata,
 } from '../../store/port.ts'
-import type { EsdbExpected, EsdbPosition, EsdbSubscription } from './eventstoredb-client.ts'
-import { eventIdOf, eventOf, markOf, messageOf, type EsdbEvent } from './eventstoredb-event.ts'
+import type { WireMessage } from '../../core/envelope.ts'
+import type { EsdbExpected, EsdbPosition, EsdbProposed, EsdbSubscription } from './eventstoredb-client.ts'
+import { eventIdOf, eventOf, storedMessageOf, type EsdbEvent } from './eventstoredb-event.ts'
 import type { EsdbFailure } from './eventstoredb-failure.ts'
 import { EsdbFeed } from './eventstoredb-feed.ts'
 import type { EsdbLink, EsdbPage } from './eventstoredb-link.ts'
@@ -41,7 +42,7 @@ export class EsdbLog implements EventLog {
     const link = this.#link()
     const before = this.#highest
     const expectedRevision: EsdbExpected = expected === 'noStream' ? 'no_stream' : expected
-    const proposed = events.map(({ message, isPublic }) => eventOf(eventIdOf(message, stream), message, isPublic ? { public: 'true' } : {}))
+    const proposed = events.map(({ message, isPublic }) => storeEventOf(message, isPublic, stream))
     for (let tries = 1; ; tries++) {
       const result = await link.call((client) =>
         client.appendToStream(stream, proposed, { ...link.callOptions, expectedRevision, streamState: expectedRevision }),
@@ -247,16 +248,17 @@ function opened(link: EsdbLink, selection: Selection, after: bigint | undefined,
 
 function storedEvent(event: EsdbEvent): StoredEvent {
   const { stream, revision, position, storedAtMs } = event
-  return { stream, revision, position, storedAtMs, message: messageOf(event) }
+  return { stream, revision, position, storedAtMs, message: storedMessageOf(event) }
 }
 
-/** True where an event leaves its stream for the bus. */
-export function isPublicEvent(event: EsdbEvent): boolean {
-  return markOf(event, 'public') === 'true'
+/** An event of a stream, as it is appended. @param marks what the unit has to say beside it. */
+export function storeEventOf(message: WireMessage, isPublic: boolean, stream: string, marks: Readonly<Record<string, string>> = {}): EsdbProposed {
+  const isWhole = message.defect === undefined
+  return eventOf(eventIdOf(message, stream), message, { ...(isWhole ? { stored: 'true' } : {}), ...(isPublic ? { public: 'true' } : {}), ...marks })
 }
 
-/** Names that the server or this adapter uses are not a user's. */
-function checkOwn(stream: string): void {
+/** Names that the server or this adapter uses are not a user's. @throws `store.refused`. */
+export function checkOwn(stream: string): void {
   if (!stream.startsWith('$') && !stream.startsWith('trunkline-')) return
   throw new TrunklineError('store.refused', { store: 'eventstoredb', problem: 'names of streams that begin with $ or trunkline- are reserved' })
 }

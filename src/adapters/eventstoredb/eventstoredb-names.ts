@@ -52,6 +52,16 @@ export class EsdbNames {
     return `${this.#prefix}/begun/${kind}/${group}/${eventId}`
   }
 
+  /** What a store keeps beside its streams. */
+  get desk(): string {
+    return `${this.#prefix}/desk`
+  }
+
+  /** A body that is kept beside its message. */
+  body(id: string): string {
+    return `${this.#prefix}/body/${id}`
+  }
+
   /** Dead letters of all groups. */
   get dead(): string {
     return `${this.#prefix}/dead`

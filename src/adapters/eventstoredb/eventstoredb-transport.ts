@@ -42,7 +42,8 @@ export function eventStoreDbTransport(options: EventStoreDbOptions): Transport {
   return new EsdbTransport(planOf(options))
 }
 
-class EsdbTransport implements Transport {
+/** Messages over EventStoreDB. */
+export class EsdbTransport implements Transport {
   readonly name = 'eventstoredb'
   readonly capabilities = eventStoreDbCapabilities
   readonly light: LightPlane | undefined = undefined

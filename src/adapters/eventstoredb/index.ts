@@ -1,3 +1,5 @@
+export { eventStoreDb, eventStoreDbBackend, type EventStoreDbStoreOptions } from './eventstoredb-composed.ts'
+export { EsdbBackend } from './eventstoredb-backend.ts'
 export { eventStoreDbCapabilities, eventStoreDbTransport } from './eventstoredb-transport.ts'
 export { eventStoreDbLogCapabilities } from './eventstoredb-log.ts'
 export type {
