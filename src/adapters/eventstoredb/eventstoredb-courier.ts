@@ -48,7 +48,10 @@ export class EsdbCourier {
     const { clock, random, instance, logger } = this.#host
     while (!stop.aborted) {
       try {
-        if (await this.#desk.lead(NAME, instance, this.#leaseMs)) await this.#carry(stop)
+        if (await this.#desk.lead(NAME, instance, this.#leaseMs)) {
+          await this.#desk.compact()
+          await this.#carry(stop)
+        }
       } catch (error) {
         logger.debug({ problem: errorText(error) }, 'units could not be brought to the desk; it is tried again')
       }

@@ -94,6 +94,44 @@ export class DeskState {
     })
   }
 
+  /** Everything as a list that `restore` makes the same of. */
+  items(): readonly Op[] {
+    const rowOf = ({ id, kind, shard, message }: OutboxRow): Op => [`${id}`, kind, shard, packed(message)]
+    return [
+      ['counters', `${this.#rowId}`, this.#version],
+      ...[...this.marks].map(([key, { digest, answer, atMs }]) => ['mark', key, digest, answer ?? null, atMs]),
+      ...[...this.positions].map(([key, position]) => ['position', key, `${position}`]),
+      ...[...this.checkpoints].map(([name, cursor]) => ['checkpoint', name, `${cursor}`]),
+      ...[...this.snapshots.values()].map((snapshot) => ops.snapshot(snapshot)),
+      ...[...this.leases].map(([name, { owner, epoch, endsAtMs }]) => ['lease', name, owner, `${epoch}`, Number.isFinite(endsAtMs) ? endsAtMs : null]),
+      ...[...this.rows.values()].map(({ row, atMs }) => ['row', ...rowOf(row), atMs]),
+      ...[...this.dead.values()].map(({ row, record }) => ['dead', ...rowOf(row), encodeDeadLetterRecord(record)]),
+      ...[...this.timers.values()].map(({ id, dueAtMs, kind, message, recurrence, version }) => ['timer', id, dueAtMs, kind, packed(message), recurrence ?? null, version]),
+      ...[...this.bodies].map(([id, atMs]) => ['body', id, atMs]),
+      ...[...this.posted].map((id) => ['posted', id]),
+    ]
+  }
+
+  /** Takes in what `items` gave, in an empty state. */
+  restore(items: readonly unknown[]): void {
+    for (const item of items) if (Array.isArray(item)) this.#restore(item)
+  }
+
+  #restore(item: readonly unknown[]): void {
+    const [name, first, second, third, fourth] = item
+    if (name === 'counters') [this.#rowId, this.#version] = [bigint(first), number(second)]
+    else if (name === 'mark') this.marks.set(text(first), { digest: text(second), answer: typeof third === 'string' ? third : undefined, atMs: number(fourth) })
+    else if (name === 'position') this.positions.set(text(first), bigint(second))
+    else if (name === 'checkpoint') this.checkpoints.set(text(first), bigint(second))
+    else if (name === 'snapshot') this.#snapshot(item)
+    else if (name === 'lease') this.leases.set(text(first), { owner: text(second), epoch: bigint(third), endsAtMs: typeof fourth === 'number' ? fourth : -Infinity })
+    else if (name === 'row') this.rows.set(bigint(first), { row: rowIn(item), atMs: number(item[5]) })
+    else if (name === 'dead') this.dead.set(bigint(first), { row: rowIn(item), record: decodeDeadLetterRecord(text(item[5])) })
+    else if (name === 'timer') this.timers.set(text(first), { ...timerOf(first, number(second), third, fourth, item[5]), version: number(item[6]) })
+    else if (name === 'body') this.bodies.set(text(first), number(second))
+    else if (name === 'posted') this.posted.add(text(first))
+  }
+
   #apply(op: readonly unknown[], atMs: number): void {
     const [name, first, second] = op
     switch (name) {
@@ -162,15 +200,9 @@ export class DeskState {
   }
 
   #timer([, id, due, kind, message, recurrence]: readonly unknown[], atMs: number): void {
-    const [at, after, cron, timeZone] = [partOf(due, 'atMs'), partOf(due, 'afterMs'), partOf(recurrence, 'cron'), partOf(recurrence, 'timeZone')]
-    this.timers.set(text(id), {
-      id: text(id),
-      dueAtMs: typeof at === 'number' ? at : atMs + number(after),
-      kind: kindOf(kind),
-      message: unpacked(message),
-      recurrence: typeof cron === 'string' && typeof timeZone === 'string' ? { cron, timeZone } : undefined,
-      version: ++this.#version,
-    })
+    const [at, after] = [partOf(due, 'atMs'), partOf(due, 'afterMs')]
+    const dueAtMs = typeof at === 'number' ? at : atMs + number(after)
+    this.timers.set(text(id), { ...timerOf(id, dueAtMs, kind, message, recurrence), version: ++this.#version })
   }
 
   #row({ kind, shard, message }: NewOutboxRow, atMs: number): void {
@@ -210,6 +242,21 @@ export class DeskState {
 /** The keys of the messages that a list of operations marks as handled. */
 export function enteredIn(list: readonly unknown[]): readonly string[] {
   return list.flatMap((op) => (Array.isArray(op) && op[0] === 'enter' ? [text(op[1])] : []))
+}
+
+function timerOf(id: unknown, dueAtMs: number, kind: unknown, message: unknown, recurrence: unknown): StoredTimer {
+  const [cron, timeZone] = [partOf(recurrence, 'cron'), partOf(recurrence, 'timeZone')]
+  return {
+    id: text(id),
+    dueAtMs,
+    kind: kindOf(kind),
+    message: unpacked(message),
+    recurrence: typeof cron === 'string' && typeof timeZone === 'string' ? { cron, timeZone } : undefined,
+  }
+}
+
+function rowIn([, id, kind, shard, message]: readonly unknown[]): OutboxRow {
+  return { id: bigint(id), kind: kindOf(kind), shard: number(shard), message: unpacked(message) }
 }
 
 function base64(bytes: Uint8Array): string {

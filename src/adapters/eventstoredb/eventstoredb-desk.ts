@@ -1,6 +1,7 @@
 import { sleep } from '../../core/clock.ts'
 import { TrunklineError } from '../../core/errors.ts'
 import type { StoreHost } from '../../outbox/port.ts'
+import { EsdbDeskArchive } from './eventstoredb-desk-archive.ts'
 import { DeskState, ops, type Op } from './eventstoredb-desk-state.ts'
 import { fieldsOf, recordOf, type EsdbEvent } from './eventstoredb-event.ts'
 import type { EsdbFailure } from './eventstoredb-failure.ts'
@@ -12,6 +13,8 @@ const TRIES_MAX = 200
 const UNKNOWN_TRIES_MAX = 5
 const AGAIN_MS = 100
 const DESK = '-desk'
+/** Operations after which the state is written down anew. */
+const COMPACT_AFTER = 2_000n
 
 /**
  * The stream of a store's operations and what they come to. Whoever commits has read everything before, and appends at exactly that revision: what
@@ -19,7 +22,10 @@ const DESK = '-desk'
  */
 export class EsdbDesk {
   readonly stream: string
-  readonly state: DeskState = new DeskState()
+  readonly #archive: EsdbDeskArchive
+  #state = new DeskState()
+  /** Revision of the last archive that this process knows of. */
+  #archivedAt = -1n
   readonly #link: EsdbLink
   readonly #host: StoreHost
   readonly #listeners = new Set<() => void>()
@@ -34,6 +40,12 @@ export class EsdbDesk {
     this.#link = link
     this.#host = host
     this.stream = stream
+    this.#archive = new EsdbDeskArchive(link, `${stream}-archive`)
+  }
+
+  /** What all that has been read comes to. */
+  get state(): DeskState {
+    return this.#state
   }
 
   get hearsOthers(): boolean {
@@ -48,6 +60,7 @@ export class EsdbDesk {
 
   /** Reads what is there and hears the server's clock. @throws `store.down`. */
   async open(): Promise<void> {
+    await this.#restore()
     await this.commit(() => [ops.tick()])
     void this.#follow()
   }
@@ -83,6 +96,17 @@ export class EsdbDesk {
     return committing
   }
 
+  /** Writes the state down and lets the server forget what led to it, where that is more than `afterCount` operations. */
+  async compact(afterCount: bigint = COMPACT_AFTER): Promise<void> {
+    await this.refresh()
+    if (this.#last - this.#archivedAt < afterCount) return
+    const [revision, items] = [this.#last, this.#state.items()]
+    const failure = await this.#archive.write(this.#host.random.id(this.#host.clock.nowMs()), { revision, items })
+    if (failure !== undefined) throw downOf(failure)
+    this.#archivedAt = revision
+    await this.#link.call((client) => client.setStreamMetadata(this.stream, { truncateBefore: Number(revision) + 1 }, this.#link.callOptions))
+  }
+
   /** Takes or keeps a lease; false where another process has it. A process that only waits writes nothing. */
   async lead(name: string, owner: string, ttlMs: number): Promise<boolean> {
     await this.commit(() => (this.#isOpenTo(name, owner) ? [ops.hold([name], owner, ttlMs, 1)] : []))
@@ -104,7 +128,7 @@ export class EsdbDesk {
       const failure = await this.#append(id, list, from)
       if (failure === undefined) return
       if (failure.kind === 'wrong-revision') await sleep(this.#host.clock, this.#host.random.next() * Math.min(50, tries * 3), this.#link.closed)
-      else throw ['unknown', 'poisoned', 'not-leader'].includes(failure.kind) ? downOf(failure) : refusedOf(failure)
+      else raise(failure)
     }
     throw new TrunklineError('store.conflict', { store: 'eventstoredb', problem: 'too many others commit at the same time' })
   }
@@ -143,9 +167,27 @@ export class EsdbDesk {
         throw downOf(result.failure)
       }
       const { events, isCut } = result.value
+      // Others have gone on so far that what comes next here is gone already.
+      const [next] = events
+      if (next !== undefined && next.revision > fromRevision) {
+        await this.#restore()
+        if (this.#last + 1n < next.revision) throw downOf({ problem: 'the desk has a gap', cause: undefined })
+        continue
+      }
       for (const event of events) this.#take(event)
       if (!isCut && events.length < PAGE) return
     }
+  }
+
+  async #restore(): Promise<void> {
+    const archived = await this.#archive.read()
+    if (archived === undefined) return
+    if ('kind' in archived) throw downOf(archived)
+    this.#archivedAt = archived.revision
+    if (archived.revision <= this.#last) return
+    this.#state = new DeskState()
+    this.#state.restore(archived.items)
+    this.#last = archived.revision
   }
 
   #take(event: EsdbEvent): void {
@@ -154,7 +196,7 @@ export class EsdbDesk {
     this.#seen = event
     const fields = fieldsOf(event)
     const [list, from] = [fields['ops'], fields['from']]
-    this.state.apply(Array.isArray(list) ? list : [], typeof from === 'string' ? from : undefined, event.storedAtMs)
+    this.#state.apply(Array.isArray(list) ? list : [], typeof from === 'string' ? from : undefined, event.storedAtMs)
   }
 
   /** Hears what others commit. */
@@ -179,6 +221,7 @@ export function downOf({ problem, cause }: Pick<EsdbFailure, 'problem' | 'cause'
   return new TrunklineError('store.down', { store: 'eventstoredb', problem }, { cause })
 }
 
-function refusedOf({ problem, cause }: EsdbFailure): TrunklineError {
-  return new TrunklineError('store.refused', { store: 'eventstoredb', problem }, { cause })
+function raise(failure: EsdbFailure): never {
+  if (['unknown', 'poisoned', 'not-leader'].includes(failure.kind)) throw downOf(failure)
+  throw new TrunklineError('store.refused', { store: 'eventstoredb', problem: failure.problem }, { cause: failure.cause })
 }

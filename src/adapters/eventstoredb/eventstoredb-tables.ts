@@ -159,7 +159,7 @@ export class EsdbInboxTable implements InboxTable {
   }
 }
 
-/** Alarms. */
+/** Alarms, as everybody sees them. */
 export class EsdbTimerTable implements TimerTable {
   readonly #open: OpenDesk
 
