@@ -1,4 +1,3 @@
-import type { Transport } from '../../bus/port.ts'
 import { assert } from '../../core/errors.ts'
 import type {
   BodyTable, InboxTable, NewOutboxRow, OutboxTable, StoreBackend, StoreHost, TimerTable, TransactOptions, UnitTransaction,
@@ -13,6 +12,7 @@ import type { PgHandle } from './postgres-handle.ts'
 import { PgInbox } from './postgres-inbox.ts'
 import { PgLeases } from './postgres-leases.ts'
 import { PgEventLog } from './postgres-log.ts'
+import type { PgStored } from './postgres-messages.ts'
 import { type PostgresOptions, settingsFrom } from './postgres-options.ts'
 import { PgOutbox } from './postgres-outbox.ts'
 import type { PgExecutor } from './postgres-session.ts'
@@ -27,7 +27,7 @@ const ADOPTED_LOOKS_MS = [10, 100, 1_000]
 /** PostgreSQL as a store. */
 export class PostgresBackend implements StoreBackend<PgHandle> {
   readonly name: string = STORE
-  readonly transport: Transport | undefined
+  readonly transport: PostgresTransport | undefined
   readonly log: EventLog
   readonly checkpoints: CheckpointTable
   readonly leases: LeaseTable
@@ -44,7 +44,7 @@ export class PostgresBackend implements StoreBackend<PgHandle> {
   #host: StoreHost | undefined
 
   /** @param transport over the same database, where there is one. */
-  constructor(database: PgDatabase, transport?: Transport) {
+  constructor(database: PgDatabase, transport?: PostgresTransport) {
     this.#database = database
     this.transport = transport
     this.#log = new PgEventLog(database)
@@ -57,7 +57,7 @@ export class PostgresBackend implements StoreBackend<PgHandle> {
     this.inbox = inbox
     this.timers = timers
     this.bodies = new PgBodies(database)
-    this.#tables = { log: this.#log, checkpoints, inbox, timers, write: (executor, rows) => this.#write(executor, rows) }
+    this.#tables = { log: this.#log, checkpoints, inbox, timers, write: (executor, rows) => this.#write(executor, rows, []) }
   }
 
   get hearsOthers(): boolean {
@@ -88,12 +88,15 @@ export class PostgresBackend implements StoreBackend<PgHandle> {
   }
 
   async transact<T>(work: (tx: UnitTransaction<PgHandle>) => Promise<T>, options: TransactOptions = {}): Promise<T> {
+    let stored: PgStored[] = []
     const { value, unit } = await inTransaction(this.#database, options, async (handle, executor) => {
-      const made = new PgUnit(handle, executor, this.#tables)
+      stored = []
+      const made = new PgUnit(handle, executor, { ...this.#tables, write: (on, rows) => this.#write(on, rows, stored) })
       return { value: await work(made), unit: made }
     })
     if (unit.hasAppended) this.#log.committed()
     if (unit.hasWritten) this.#database.signals.announce('outbox')
+    for (const one of stored) this.transport?.stored(one)
     return value
   }
 
@@ -113,14 +116,22 @@ export class PostgresBackend implements StoreBackend<PgHandle> {
     for (const listener of this.#listeners) listener()
   }
 
-  async #write(executor: PgExecutor, rows: readonly NewOutboxRow[]): Promise<void> {
-    await this.#outbox.write(executor, rows)
+  /** @param stored gets what is to be told to the transport after the commit. */
+  async #write(executor: PgExecutor, rows: readonly NewOutboxRow[], stored: PgStored[]): Promise<void> {
+    // Straight into the transport's own tables: nobody has to carry them there.
+    if (this.#host?.isOwnTransport === true && this.transport !== undefined) stored.push(await this.transport.insertMessages(executor, rows))
+    else await this.#outbox.write(executor, rows)
   }
 
   async #writeAdopted(executor: PgExecutor, rows: readonly NewOutboxRow[]): Promise<void> {
-    await this.#write(executor, rows)
+    const stored: PgStored[] = []
+    await this.#write(executor, rows, stored)
     const host = this.#host
-    for (const delayMs of ADOPTED_LOOKS_MS) host?.clock.setTimer(delayMs, () => this.#tell(), { background: true })
+    const tell = (): void => {
+      this.#tell()
+      for (const one of stored) this.transport?.stored(one)
+    }
+    for (const delayMs of ADOPTED_LOOKS_MS) host?.clock.setTimer(delayMs, tell, { background: true })
   }
 }
 
