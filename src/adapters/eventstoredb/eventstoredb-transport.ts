@@ -45,7 +45,7 @@ export function eventStoreDbTransport(options: EventStoreDbOptions): Transport {
 /** Messages over EventStoreDB. */
 export class EsdbTransport implements Transport {
   readonly name = 'eventstoredb'
-  readonly capabilities = eventStoreDbCapabilities
+  readonly capabilities: TransportCapabilities = eventStoreDbCapabilities
   readonly light: LightPlane | undefined = undefined
   readonly #plan: EsdbPlan
   #running: EsdbParts | undefined
