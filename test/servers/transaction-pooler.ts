@@ -97,6 +97,7 @@ export class TransactionPooler {
 
   async #dial(): Promise<void> {
     const socket = connect({ host: this.#target.hostname, port: Number(this.#target.port) })
+    socket.setNoDelay(true)
     this.#sockets.add(socket)
     await once(socket, 'connect')
     const session = new Session(socket)
@@ -124,6 +125,7 @@ export class TransactionPooler {
   }
 
   #serve(client: Socket): void {
+    client.setNoDelay(true)
     this.#sockets.add(client)
     client.on('error', () => undefined)
     const frames = new Frames()
