@@ -29,6 +29,8 @@ export interface LightBacking {
   /** Begins to hear a channel; resolves when it does. */
   readonly hear: (channel: string) => Promise<void>
   readonly deafen: (channel: string) => Promise<void>
+  /** An answer may come soon. */
+  readonly onAsked: () => void
 }
 
 /** One sink with the types it takes. */
@@ -156,13 +158,14 @@ export class PgLight implements LightPlane {
     return this.#waiting.splice(0, count)
   }
 
-  async #flush({ link, rows, channelOf }: LightBacking, batch: readonly Waiting[]): Promise<void> {
+  async #flush({ link, rows, channelOf, onAsked }: LightBacking, batch: readonly Waiting[]): Promise<void> {
     const notes = batch.map(({ note }) => note)
     const nonce = this.#nonce
     this.#nonce += notes.length
     try {
       const channels = notes.map(({ kind, target }) => (kind === 'broadcast' ? channelOf(target) : ''))
       const answer = await link.run(rows.send(notes, nonce, channels))
+      if (notes.some(({ kind }) => kind === 'request')) onAsked()
       for (const { resolve } of batch) resolve()
       for (const place of unansweredFrom(answer)) this.#guarded(() => this.#onReply(splitReplyTo(notes[place]?.replyTo ?? '').token, { kind: 'no-responder' }))
     } catch (thrown) {

@@ -75,6 +75,12 @@ export class PgPulse {
     else void this.#look()
   }
 
+  /** An answer is expected: an instance that is not told of it begins to look often. */
+  soon(): void {
+    this.#pollMs = POLL_MS_MIN
+    if (!this.#isHearing) this.#arm(POLL_MS_MIN)
+  }
+
   /** Something was claimed: the lease is short now, and the next sign of life must come within it. */
   busy(): void {
     this.#arm(Math.min(this.#options.leaseMs / BEATS_PER_LEASE, this.#nextAtMs - this.#options.host.clock.monotonicMs()))
@@ -131,10 +137,14 @@ export class PgPulse {
     if (this.#options.isExpectedToHear && this.#looks++ % PROBE_EVERY === PROBE_EVERY - 1) await this.#options.signals().probe(PROBE_MS_MAX)
   }
 
+  get #isHearing(): boolean {
+    return this.#options.isExpectedToHear && this.#options.signals().isListening
+  }
+
   #pauseMs(look: PgLook | undefined): number {
-    const { host, isBusy, leaseMs, idleLeaseMs, isExpectedToHear, signals, report } = this.#options
+    const { host, isBusy, leaseMs, idleLeaseMs, isExpectedToHear, report } = this.#options
     const jitter = 0.9 + 0.2 * host.random.next()
-    const isHearing = isExpectedToHear && signals().isListening
+    const isHearing = this.#isHearing
     if (isExpectedToHear) report(isHearing ? 'up' : 'degraded', isHearing ? '' : 'no connection to listen on: others are found by polling')
     if (!isHearing) return this.#pollMs * jitter
     const ownMs = (isBusy() ? leaseMs : Math.min(IDLE_MS_MAX * BEATS_PER_LEASE, idleLeaseMs)) / BEATS_PER_LEASE

@@ -121,6 +121,7 @@ export class PgTransportSession {
       channelOf: (type) => channelOf(schema, `broadcast ${type}`),
       hear: async (channel) => void (await signals.hear(channel, this.#planes.light.heard, HEAR_WAIT_MS)),
       deafen: (channel) => signals.deafen(channel),
+      onAsked: () => this.#pulse.soon(),
     })
     this.#planes.deadLetters.attach({ link: this.#publishing, locks: this.#locks, onFreed: (groupIds) => this.#freed(groupIds) })
     // While nobody listened, anything may have happened.
