@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { memoryCapabilities } from '../src/adapters/memory/index.ts'
 import { natsCapabilities } from '../src/adapters/nats/index.ts'
+import { postgresCapabilities } from '../src/adapters/postgres/index.ts'
 import { rabbitmqCapabilities } from '../src/adapters/rabbitmq/index.ts'
 import { sqliteCapabilities } from '../src/adapters/sqlite/index.ts'
 import { errorRegistry } from '../src/core/error-registry.ts'
@@ -11,7 +12,7 @@ import { errorRegistry } from '../src/core/error-registry.ts'
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const START = '<!-- capabilities: written by scripts/write-docs.mjs from the code -->'
 const END = '<!-- end of capabilities -->'
-const adapters = { memory: memoryCapabilities, sqlite: sqliteCapabilities, nats: natsCapabilities, rabbitmq: rabbitmqCapabilities }
+const adapters = { memory: memoryCapabilities, sqlite: sqliteCapabilities, nats: natsCapabilities, rabbitmq: rabbitmqCapabilities, postgres: postgresCapabilities }
 const meanings = {
   canStore: 'durable queues and groups',
   canOrderByKey: 'order per key across instances',

@@ -127,11 +127,8 @@ export class PostgresBackend implements StoreBackend<PgHandle> {
     const stored: PgStored[] = []
     await this.#write(executor, rows, stored)
     const host = this.#host
-    const tell = (): void => {
-      this.#tell()
-      for (const one of stored) this.transport?.stored(one)
-    }
-    for (const delayMs of ADOPTED_LOOKS_MS) host?.clock.setTimer(delayMs, tell, { background: true })
+    for (const one of stored) this.transport?.adopted(one, ADOPTED_LOOKS_MS)
+    for (const delayMs of ADOPTED_LOOKS_MS) host?.clock.setTimer(delayMs, () => this.#tell(), { background: true })
   }
 }
 

@@ -21,6 +21,8 @@ export interface PgStored {
   readonly groups: ReadonlyMap<number, boolean>
   /** Messages of types that some instance listens to without durability. */
   readonly heard: readonly Outbound[]
+  /** Number of the transaction; empty where nobody has to ask what became of it. */
+  readonly transaction: string
 }
 
 /** What one statement stored. */
@@ -114,9 +116,10 @@ export class PgMessages {
         this.#orderedTypes.add(`${textAt(row, 'kind')} ${textAt(row, 'type')}`)
       }
     }
-    if (!isWritten) return { isWritten, groups: new Map(), heard: [], homeless: [] }
+    if (!isWritten) return { isWritten, groups: new Map(), heard: [], homeless: [], transaction: '' }
     return {
       isWritten,
+      transaction: '',
       groups,
       heard: heardTypes.size === 0 ? [] : messages.flatMap(({ outbound }) => (outbound.kind === 'event' && heardTypes.has(plain(outbound.message.type)) ? [outbound] : [])),
       homeless: homelessTypes.size === 0 ? [] : messages.filter(({ outbound }) => outbound.kind === 'command' && homelessTypes.has(plain(outbound.message.type))),
@@ -148,9 +151,18 @@ export class PgMessages {
       left = written.homeless
       if (left.length > 0) await runStep(executor, this.groupsStep(left))
     }
-    return { groups, heard }
+    const [row] = heard.length === 0 ? [] : await executor.run(TRANSACTION, [])
+    return { groups, heard, transaction: row === undefined ? '' : textAt(row, 'transaction') }
+  }
+
+  /** What became of a transaction: `committed`, `aborted`, `in progress`. */
+  committedStep(transaction: string): PgStep {
+    return { statement: STATUS, values: [transaction] }
   }
 }
+
+const TRANSACTION = new PgStatement('SELECT txid_current()::text AS transaction')
+const STATUS = new PgStatement('SELECT txid_status($1::bigint) AS status')
 
 /** More than once locked and once homeless. */
 const ROUNDS_MAX = 5

@@ -152,6 +152,26 @@ export class PgTransportSession {
     }
   }
 
+  /** Messages may be committed at any of these times; what nobody keeps is told only once they are. */
+  adopted(stored: PgStored, looksMs: readonly number[]): void {
+    let isTold = stored.heard.length === 0
+    for (const delayMs of looksMs) {
+      this.#host.clock.setTimer(delayMs, () => {
+        if (this.#isClosed) return
+        this.stored({ ...stored, heard: [] })
+        if (isTold) return
+        this.#publishing.run(this.#messages.committedStep(stored.transaction)).then(
+          ([row]) => {
+            if (isTold || row?.['status'] !== 'committed') return
+            isTold = true
+            this.stored(stored)
+          },
+          () => undefined,
+        )
+      }, { background: true })
+    }
+  }
+
   async subscribe(wanted: Subscription, sink: DeliverySink): Promise<TransportSubscription> {
     if (wanted.kind === 'event' && wanted.from === 'beginning') {
       const needed = `from: "beginning" of group ${wanted.group}`

@@ -78,6 +78,11 @@ export class PostgresTransport implements Transport {
     this.#session?.stored(stored)
   }
 
+  /** The same for a transaction that the caller commits, or not: it is looked at after each of these times. */
+  adopted(stored: PgStored, looksMs: readonly number[]): void {
+    this.#session?.adopted(stored, looksMs)
+  }
+
   subscribe(subscription: Subscription, sink: DeliverySink): Promise<TransportSubscription> {
     return this.#session === undefined ? Promise.reject(closed('subscribe')) : this.#session.subscribe(subscription, sink)
   }
