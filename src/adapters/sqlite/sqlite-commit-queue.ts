@@ -1,60 +1,19 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import type { TransportHost } from '../../bus/port.ts'
 import { backoffMs } from '../../core/backoff.ts'
 import type { Timer } from '../../core/clock.ts'
 import { TrunklineError, errorText, isTrunklineError } from '../../core/errors.ts'
+import { SqliteCallJob } from './sqlite-call-job.ts'
 import type { SqliteConnection } from './sqlite-connection.ts'
 import { failureOf } from './sqlite-driver.ts'
 import type { SqliteFailure } from './sqlite-driver.ts'
 import type { SqliteFileGuard } from './sqlite-file-guard.ts'
+import type { SqliteGate } from './sqlite-gate.ts'
 import type { SqliteHealth, SqlitePart } from './sqlite-health.ts'
-
-/** What one transaction has done that others want to know after its commit. */
-export class SqliteTurn {
-  readonly connection: SqliteConnection
-  /** Groups that have something to claim now. */
-  readonly groups: Set<number> = new Set()
-  /** Where events and commands go, read once per transaction. */
-  readonly routes: Map<string, SqliteRoute> = new Map()
-  /** Another process may have something to do. */
-  wakesOthers = false
-  /** This process has something in its light-plane inbox. */
-  wakesInbox = false
-
-  constructor(connection: SqliteConnection) {
-    this.connection = connection
-  }
-}
-
-/** Who gets a type. */
-export interface SqliteRoute {
-  readonly groups: readonly { readonly id: number; readonly isOrdered: boolean }[]
-  /** Addresses of instances that listen without durability. */
-  readonly listeners: readonly string[]
-}
-
-/** One thing to be done in a transaction that it may share with others. */
-export interface SqliteJob {
-  /** Weight of the job for the bound of a transaction. */
-  readonly bytes: number
-  /** Given up before its turn came. */
-  readonly isCancelled: boolean
-  /** Writes. It may run several times before one commit succeeds, so it changes nothing but the database. */
-  run(turn: SqliteTurn): void
-  /** The transaction was committed. */
-  done(): void
-  /** True where a job that could not be done is not to be tried again. */
-  isExpired(nowMs: number, failure: SqliteFailure): boolean
-  /** It was not done and never will be. */
-  fail(failure: SqliteFailure, thrown: unknown): void
-}
-
-/** What joins the end of a transaction, or has one of its own. */
-export interface SqliteTurnTail {
-  /** True where it has something to do; asked only when no job waits. */
-  wants(connection: SqliteConnection): boolean
-  run(turn: SqliteTurn): void
-  done(): void
-}
+import { SqliteOpenTurn } from './sqlite-open-turn.ts'
+import type { SqliteOpenTurnEnd } from './sqlite-open-turn.ts'
+import { SqliteTurn } from './sqlite-turn.ts'
+import type { SqliteJob, SqliteTurnTail, SqliteUnit } from './sqlite-turn.ts'
 
 /** Jobs in one transaction, so that the event loop gets its turn. */
 const JOBS_MAX = 512
@@ -64,15 +23,23 @@ const JOB_BYTES_MAX = 4_194_304
 const BUSY_BACKOFF = { initialMs: 5, factor: 1.4, maxMs: 100 } as const
 /** Waits between tries to use a file that cannot be used. */
 const DOWN_BACKOFF = { initialMs: 100, factor: 2, maxMs: 1_000 } as const
+/** Once a lock is known to be held, tries that block the thread this short, but for one of several: a lock that is free only for moments has to be caught. */
+const BUSY_TRY_MS = 1
+const LONG_TRY_EVERY = 5
 
 /** How a queue is set up. */
 export interface SqliteQueueOptions {
   readonly part: SqlitePart
   readonly connection: SqliteConnection
-  readonly host: TransportHost
+  readonly host: Pick<TransportHost, 'clock' | 'random'>
   readonly health: SqliteHealth
+  /** Common to all queues on the file. */
+  readonly gate: SqliteGate
   /** Time that a lock may be held by others before the state is `down`. */
   readonly lockWaitMs: number
+  /** Time that a unit may hold the lock while it waits for something else, in milliseconds. */
+  readonly unitHoldMsMax: number
+  /** Only for queues that run no units. */
   readonly tail: SqliteTurnTail | undefined
   /** Asked before each transaction: nothing is accepted into a file that nobody else can see. */
   readonly guard: SqliteFileGuard
@@ -88,7 +55,11 @@ export interface SqliteQueueOptions {
  */
 export class SqliteCommitQueue {
   readonly #options: SqliteQueueOptions
-  #jobs: SqliteJob[] = []
+  // What is called out of a turn must not find itself in the context of whoever happened to start the turn.
+  readonly #outside = AsyncLocalStorage.snapshot()
+  #jobs: (SqliteJob | SqliteUnit)[] = []
+  #units = 0
+  #open: SqliteOpenTurn | undefined
   #isScheduled = false
   #isClosed = false
   #retry: Timer | undefined
@@ -99,12 +70,18 @@ export class SqliteCommitQueue {
     this.#options = options
   }
 
-  add(job: SqliteJob): void {
+  /** Units that wait for their turn. */
+  get waitingUnits(): number {
+    return this.#units
+  }
+
+  add(job: SqliteJob | SqliteUnit): void {
     if (this.#isClosed) {
       job.fail('down', undefined)
       return
     }
     this.#jobs.push(job)
+    if (job.isUnit) this.#units++
     this.poke()
   }
 
@@ -116,26 +93,32 @@ export class SqliteCommitQueue {
   call<T>(work: (turn: SqliteTurn) => T, waitMs: number = this.#options.lockWaitMs): Promise<T> {
     const giveUpAtMs = this.#options.host.clock.monotonicMs() + waitMs
     return new Promise((resolve, reject) => {
-      this.add(new CallJob(work, giveUpAtMs, resolve, reject))
+      this.add(new SqliteCallJob(work, giveUpAtMs, resolve, reject))
     })
   }
 
   /** Sees to it that a turn comes soon. */
-  poke(): void {
-    if (this.#isScheduled || this.#retry !== undefined || this.#isClosed) return
+  readonly poke = (): void => {
+    if (this.#isScheduled || this.#retry !== undefined || this.#isClosed || this.#open !== undefined) return
     this.#isScheduled = true
     this.#options.host.clock.defer(() => {
       this.#isScheduled = false
-      this.#turn()
+      this.#outside(() => this.#next())
     })
   }
 
-  /** Does what can be done now and fails the rest. */
+  /** Does what can be done at once and fails the rest. */
   close(): void {
     if (this.#isClosed) return
     this.#stopWaiting()
-    while (this.#jobs.length > 0 && this.#turn()) continue
+    const { gate } = this.#options
+    this.#open?.stop(new TrunklineError('store.down', { store: 'sqlite', problem: 'the store was closed' }))
+    for (const unit of this.#jobs.filter((job) => job.isUnit)) unit.fail('down', undefined)
+    this.#jobs = this.#jobs.filter((job) => !job.isUnit)
+    this.#units = 0
+    while (this.#jobs.length > 0 && gate.enter(this.poke) && this.#turn()) continue
     this.#isClosed = true
+    gate.forget(this.poke)
     this.#stopWaiting()
     const left = this.#jobs
     this.#jobs = []
@@ -147,20 +130,32 @@ export class SqliteCommitQueue {
     this.#retry = undefined
   }
 
-  /** One transaction; true where it went through. */
+  #next(): void {
+    if (this.#isClosed || this.#open !== undefined || this.#retry !== undefined) return
+    const { connection, tail } = this.#options
+    try {
+      const isProbe = this.#failures > 0
+      if (!isProbe && this.#jobs.length === 0 && (tail === undefined || !tail.wants(connection))) return
+    } catch (thrown) {
+      this.#failed([], undefined, thrown)
+      return
+    }
+    if (!this.#options.gate.enter(this.poke)) return
+    if (this.#units > 0) this.#openTurn()
+    else this.#turn()
+  }
+
+  /** One transaction of jobs that run through; true where it was committed. The gate has been entered. */
   #turn(): boolean {
-    if (this.#isClosed) return false
-    const { connection, tail, guard, onCommitted } = this.#options
+    const { connection, tail, guard, gate, onCommitted } = this.#options
     const batch = this.#take()
     const turn = new SqliteTurn(connection)
     let running: SqliteJob | undefined
     try {
-      const isProbe = this.#failures > 0 && batch.length === 0
-      if (!isProbe && batch.length === 0 && (tail === undefined || !tail.wants(connection))) return true
       guard.check()
       connection.transaction(() => {
         // With nothing left to store, a write that changes nothing tells whether the file can be used again.
-        if (isProbe) connection.run('UPDATE trunkline_schema SET version = version')
+        if (this.#failures > 0 && batch.length === 0) connection.run('UPDATE trunkline_schema SET version = version')
         for (const job of batch) {
           running = job
           job.run(turn)
@@ -169,9 +164,11 @@ export class SqliteCommitQueue {
         tail?.run(turn)
       })
     } catch (thrown) {
+      gate.leave()
       this.#failed(batch, running, thrown)
       return false
     }
+    gate.leave()
     this.#succeeded()
     for (const job of batch) job.done()
     tail?.done()
@@ -180,14 +177,56 @@ export class SqliteCommitQueue {
     return true
   }
 
+  /** Takes jobs. Called only while no unit is among them. */
   #take(): readonly SqliteJob[] {
     let bytes = 0
     let count = 0
     while (count < this.#jobs.length && count < JOBS_MAX && bytes < JOB_BYTES_MAX) bytes += this.#jobs[count++]?.bytes ?? 0
-    return this.#jobs.splice(0, count).filter((job) => !job.isCancelled)
+    return this.#jobs.splice(0, count).filter((job): job is SqliteJob => !job.isUnit && !job.isCancelled)
   }
 
-  #failed(batch: readonly SqliteJob[], running: SqliteJob | undefined, thrown: unknown): void {
+  /** One transaction with units among its jobs, which stays open while one of them waits. The gate has been entered. */
+  #openTurn(): void {
+    const { connection, guard, host, gate, unitHoldMsMax } = this.#options
+    try {
+      guard.check()
+      connection.begin()
+    } catch (thrown) {
+      gate.leave()
+      this.#failed([], undefined, thrown)
+      return
+    }
+    const open = new SqliteOpenTurn({ connection, clock: host.clock, unitHoldMsMax, next: () => this.#pull() })
+    this.#open = open
+    void open.run().then((end) => {
+      this.#open = undefined
+      gate.leave()
+      this.#ended(open.turn, end)
+    })
+  }
+
+  #pull(): SqliteJob | SqliteUnit | undefined {
+    const job = this.#isClosed ? undefined : this.#jobs.shift()
+    if (job?.isUnit === true) this.#units--
+    return job
+  }
+
+  #ended(turn: SqliteTurn, { kept, again, failure }: SqliteOpenTurnEnd): void {
+    if (again.length > 0) {
+      this.#jobs = [...again, ...this.#jobs]
+      this.#units += again.filter((job) => job.isUnit).length
+    }
+    if (this.#isClosed) for (const job of this.#jobs.splice(0)) job.fail('down', undefined)
+    else if (failure !== undefined) this.#failed([], undefined, failure.thrown)
+    if (kept.length > 0) {
+      this.#succeeded()
+      for (const job of kept) job.done()
+      this.#options.onCommitted(turn)
+    }
+    if (this.#jobs.length > 0) this.poke()
+  }
+
+  #failed(batch: readonly (SqliteJob | SqliteUnit)[], running: SqliteJob | undefined, thrown: unknown): void {
     const failure = failureOf(thrown)
     if (running !== undefined && (failure === 'refused' || isTrunklineError(thrown))) {
       // One job that can never be done must not take its neighbours along.
@@ -199,19 +238,26 @@ export class SqliteCommitQueue {
     const { host } = this.#options
     const nowMs = host.clock.monotonicMs()
     if (this.#failures++ === 0) this.#blockedSinceMs = nowMs
-    const expired: SqliteJob[] = []
-    const waiting: SqliteJob[] = []
+    const expired: (SqliteJob | SqliteUnit)[] = []
+    const waiting: (SqliteJob | SqliteUnit)[] = []
     for (const job of [...batch, ...this.#jobs]) {
       if (!job.isCancelled) (job.isExpired(nowMs, failure) ? expired : waiting).push(job)
     }
     this.#jobs = waiting
+    this.#units = waiting.filter((job) => job.isUnit).length
     this.#report(failure, expired.length > 0 || nowMs - this.#blockedSinceMs >= this.#options.lockWaitMs, thrown)
     for (const job of expired) job.fail(failure, thrown)
+    this.#tryAgain(failure)
+  }
+
+  #tryAgain(failure: SqliteFailure): void {
+    const { host, connection } = this.#options
+    if (failure === 'busy') connection.blockFor(this.#failures % LONG_TRY_EVERY === 0 ? undefined : BUSY_TRY_MS)
     const waitMs = backoffMs(failure === 'busy' ? BUSY_BACKOFF : DOWN_BACKOFF, this.#failures, host.random)
     this.#stopWaiting()
     this.#retry = host.clock.setTimer(waitMs, () => {
       this.#retry = undefined
-      this.#turn()
+      this.#outside(() => this.#next())
     })
   }
 
@@ -224,49 +270,7 @@ export class SqliteCommitQueue {
   #succeeded(): void {
     if (this.#failures === 0) return
     this.#failures = 0
+    this.#options.connection.blockFor()
     this.#options.health.set(this.#options.part, 'up', '')
   }
-}
-
-/** Any work whose caller waits for its result. */
-class CallJob<T> implements SqliteJob {
-  readonly bytes = 1024
-  readonly isCancelled = false
-  readonly #work: (turn: SqliteTurn) => T
-  readonly #giveUpAtMs: number
-  readonly #resolve: (result: T) => void
-  readonly #reject: (error: unknown) => void
-  #finish: () => void = () => {}
-
-  constructor(work: (turn: SqliteTurn) => T, giveUpAtMs: number, resolve: (result: T) => void, reject: (error: unknown) => void) {
-    this.#work = work
-    this.#giveUpAtMs = giveUpAtMs
-    this.#resolve = resolve
-    this.#reject = reject
-  }
-
-  run(turn: SqliteTurn): void {
-    const result = this.#work(turn)
-    this.#finish = () => this.#resolve(result)
-  }
-
-  done(): void {
-    this.#finish()
-  }
-
-  isExpired(nowMs: number): boolean {
-    return nowMs >= this.#giveUpAtMs
-  }
-
-  fail(failure: SqliteFailure, thrown: unknown): void {
-    this.#reject(lost(failure, thrown))
-  }
-}
-
-/** The error for an operation that could not be done in time. */
-export function lost(failure: SqliteFailure, thrown: unknown): TrunklineError {
-  if (thrown instanceof TrunklineError) return thrown
-  const problem =
-    thrown === undefined ? 'the transport was closed' : failure === 'busy' ? 'another process keeps the file locked' : errorText(thrown)
-  return new TrunklineError('bus.connection_lost', { adapter: 'sqlite', problem }, { cause: thrown })
 }

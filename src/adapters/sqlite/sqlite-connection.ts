@@ -4,6 +4,9 @@ import type { SqliteDatabase, SqliteRow, SqliteStatement, SqliteValue } from './
 /** How surely a commit is on the disk: `full` survives power loss, `normal` the death of every process. */
 export type SqliteSynchronous = 'full' | 'normal'
 
+/** Longest time that a statement may block the event loop for another process' lock (L-05). */
+const BUSY_TIMEOUT_MS = 25
+
 /** One connection with its prepared statements. Every call runs to its end before it returns. */
 export class SqliteConnection {
   readonly #database: SqliteDatabase
@@ -45,27 +48,98 @@ export class SqliteConnection {
   }
 
   /**
-   * Runs `work` in one transaction. It takes the write lock first: a transaction that reads and then
-   * writes would fail at once with a stale snapshot, whatever the busy timeout says (L-04).
+   * Runs `work` in one transaction.
+   *
+   * @throws what `work` throws, and what the driver throws; then nothing of it was done.
    */
   transaction<T>(work: () => T): T {
-    this.#statement('BEGIN IMMEDIATE').run()
+    this.begin()
     try {
       const result = work()
-      this.#statement('COMMIT').run()
+      this.commit()
       return result
     } catch (thrown) {
-      this.#rollback()
+      this.rollback()
       throw thrown
     }
   }
 
-  #rollback(): void {
+  /**
+   * Begins a transaction. It takes the write lock first: a transaction that reads and then
+   * writes would fail at once with a stale snapshot, whatever the busy timeout says (L-04).
+   */
+  begin(): void {
+    this.#statement('BEGIN IMMEDIATE').run()
+  }
+
+  commit(): void {
+    this.#statement('COMMIT').run()
+  }
+
+  /** Ends the transaction where there still is one. */
+  rollback(): void {
     try {
       this.#statement('ROLLBACK').run()
     } catch {
       // After a full disk or an I/O error SQLite has rolled back by itself already.
     }
+  }
+
+  /** Begins a part of the transaction that can be undone alone. One at a time. */
+  savepoint(): void {
+    this.#statement('SAVEPOINT trunkline_unit').run()
+  }
+
+  /** Keeps the part. @throws what the driver throws where the whole transaction is gone. */
+  release(): void {
+    this.#statement('RELEASE trunkline_unit').run()
+  }
+
+  /** Undoes the part. @throws as `release` does. */
+  undo(): void {
+    this.#statement('ROLLBACK TO trunkline_unit').run()
+    this.release()
+  }
+
+  /** True inside a transaction. */
+  get isInTransaction(): boolean {
+    const { isTransaction, inTransaction } = this.#database
+    const known = isTransaction ?? inTransaction
+    if (known !== undefined) return known
+    // Node before 22.16 does not tell. A transaction within one is refused and changes nothing.
+    try {
+      this.#database.exec('BEGIN')
+    } catch {
+      return true
+    }
+    this.rollback()
+    return false
+  }
+
+  /** Runs `work`, which reads only, where no transaction is open on this connection: it would show what nobody has committed yet. */
+  outside<T>(work: () => T): T {
+    this.#statement('BEGIN').run()
+    try {
+      return work()
+    } finally {
+      this.rollback()
+    }
+  }
+
+  /** Sets how long a statement may block the thread for another process' lock. Default `BUSY_TIMEOUT_MS`. */
+  blockFor(timeoutMs: number = BUSY_TIMEOUT_MS): void {
+    this.#database.exec(`PRAGMA busy_timeout = ${timeoutMs}`)
+  }
+
+  /** The database itself, for statements of others. */
+  get database(): SqliteDatabase {
+    return this.#database
+  }
+
+  /** Path of the file; empty for a database in memory. */
+  get file(): string {
+    const file = this.row("SELECT file FROM pragma_database_list WHERE name = 'main'")?.['file']
+    return typeof file === 'string' ? file : ''
   }
 
   #statement(sql: string): SqliteStatement {
@@ -118,6 +192,17 @@ export function textOrNull(row: SqliteRow, column: string): string | undefined {
   return typeof value === 'string' ? value : undefined
 }
 
+/** A whole number of a row that was read with `CAST(… AS TEXT)`, because it may be beyond what a number can hold. */
+export function bigInteger(row: SqliteRow, column: string): bigint {
+  return BigInt(text(row, column))
+}
+
+/** Bytes of a row, or undefined for NULL. */
+export function bytesOrNull(row: SqliteRow, column: string): Uint8Array | undefined {
+  const value = row[column]
+  return value instanceof Uint8Array ? value : undefined
+}
+
 /** Bytes of a row. The memory belongs to the caller. */
 export function bytes(row: SqliteRow, column: string): Uint8Array {
   const value = row[column]
@@ -129,8 +214,6 @@ function broken(column: string, kind: string): TrunklineError {
   return new TrunklineError('core.invariant_broken', { expected: `column ${column} holds ${kind}` })
 }
 
-/** Longest time that a statement may block the event loop for another process' lock (L-05). */
-const BUSY_TIMEOUT_MS = 25
 /** Pages in the WAL after which a commit moves them to the database. */
 const WAL_AUTOCHECKPOINT_PAGES = 1000
 /** The WAL file is cut to this after a checkpoint; one that stays larger cannot be emptied. */

@@ -1,7 +1,8 @@
 import type { DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetterPlane, DeadLetterRecord } from '../../bus/port.ts'
 import { TrunklineError } from '../../core/errors.ts'
 import { DEAD_LETTER_PAGE_MAX } from '../../core/limits.ts'
-import type { SqliteCommitQueue, SqliteTurn } from './sqlite-commit-queue.ts'
+import type { SqliteCommitQueue } from './sqlite-commit-queue.ts'
+import type { SqliteTurn } from './sqlite-turn.ts'
 import { bytes, integer, text, textOrNull } from './sqlite-connection.ts'
 import type { SqliteConnection } from './sqlite-connection.ts'
 import { removeDead, reviveDead } from './sqlite-deliveries.ts'
@@ -101,7 +102,8 @@ function deadLetterFrom(row: SqliteRow): DeadLetter {
   }
 }
 
-function recordFrom(json: string, reason: string): DeadLetterRecord {
+/** Reads a record as it was written. It never throws. */
+export function recordFrom(json: string, reason: string): DeadLetterRecord {
   const blank: DeadLetterRecord = { reason, errors: [], attempts: 0, handler: '', service: '', instance: '', at: '' }
   try {
     const record: unknown = JSON.parse(json)

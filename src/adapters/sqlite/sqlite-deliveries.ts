@@ -1,5 +1,5 @@
 import type { DeadLetterRecord } from '../../bus/port.ts'
-import type { SqliteTurn } from './sqlite-commit-queue.ts'
+import type { SqliteTurn } from './sqlite-turn.ts'
 import { bytes, integer, text, textOrNull } from './sqlite-connection.ts'
 import type { SqliteConnection } from './sqlite-connection.ts'
 import type { SqliteRow } from './sqlite-driver.ts'

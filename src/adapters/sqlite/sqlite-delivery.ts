@@ -1,8 +1,10 @@
-import type { DeadLetterRecord, Delivery, TransportHost } from '../../bus/port.ts'
+import type { DeadLetterRecord, Delivery } from '../../bus/port.ts'
 import type { WireMessage } from '../../core/envelope.ts'
 import { errorText } from '../../core/errors.ts'
-import { lost } from './sqlite-commit-queue.ts'
-import type { SqliteCommitQueue, SqliteJob, SqliteTurn } from './sqlite-commit-queue.ts'
+import { lost } from './sqlite-call-job.ts'
+import type { SqliteCommitQueue } from './sqlite-commit-queue.ts'
+import type { SqliteHost } from './sqlite-host.ts'
+import type { SqliteJob, SqliteTurn } from './sqlite-turn.ts'
 import { storeAck, storeBegun, storeDeadLetter, storeWaiting } from './sqlite-deliveries.ts'
 import type { SqliteClaim } from './sqlite-deliveries.ts'
 import type { SqliteFailure } from './sqlite-driver.ts'
@@ -10,7 +12,7 @@ import type { SqliteFailure } from './sqlite-driver.ts'
 /** What a delivery needs of its surroundings. */
 export interface DeliveryBacking {
   readonly queue: SqliteCommitQueue
-  readonly host: TransportHost
+  readonly host: SqliteHost
   /** The window of the subscription has room again. */
   readonly onSettled: (delivery: SqliteDelivery) => void
 }
@@ -107,6 +109,7 @@ export class SqliteDelivery implements Delivery {
 
 /** An outcome. It is tried until it is written: giving it up would only mean to handle the message again. */
 class OutcomeJob implements SqliteJob {
+  readonly isUnit = false
   readonly bytes = 256
   readonly isCancelled = false
   readonly #work: (turn: SqliteTurn) => void

@@ -18,6 +18,10 @@ export interface SqliteDatabase {
   exec(sql: string): unknown
   prepare(sql: string): SqliteStatement
   close(): unknown
+  /** True inside a transaction, as newer versions of `node:sqlite` tell it. */
+  readonly isTransaction?: boolean
+  /** The same, as `better-sqlite3` tells it. */
+  readonly inTransaction?: boolean
 }
 
 /** Opens a database by its path: `DatabaseSync` of `node:sqlite`, or the class that `better-sqlite3` exports. */
@@ -67,6 +71,11 @@ export function failureOf(thrown: unknown): SqliteFailure {
   if (REFUSED.has(code)) return 'refused'
   // On a connection that the caller shares with us, the caller's own transaction is open right now.
   return thrown instanceof Error && thrown.message.includes('within a transaction') ? 'busy' : 'down'
+}
+
+/** True for what a driver throws about a statement, and for nothing else. */
+export function isDriverError(thrown: unknown): boolean {
+  return resultCode(thrown) !== undefined
 }
 
 /** The primary SQLite result code; the two drivers tell it in different ways. */

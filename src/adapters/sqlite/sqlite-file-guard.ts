@@ -20,8 +20,7 @@ export class SqliteFileGuard {
 
   /** Notes the files of an open database in WAL mode. */
   constructor(connection: SqliteConnection) {
-    const file = connection.row("SELECT file FROM pragma_database_list WHERE name = 'main'")?.['file']
-    const path = typeof file === 'string' ? file : ''
+    const path = connection.file
     this.#logPath = `${path}-wal`
     this.#files = [watched(path, 'database'), watched(this.#logPath, 'write-ahead log')].filter((each) => each.identity !== '')
   }

@@ -1,5 +1,5 @@
 import type { Subscription } from '../../bus/port.ts'
-import type { SqliteRoute, SqliteTurn } from './sqlite-commit-queue.ts'
+import type { SqliteRoute, SqliteTurn } from './sqlite-turn.ts'
 import { integer, text } from './sqlite-connection.ts'
 import type { SqliteConnection } from './sqlite-connection.ts'
 import { KEY_PLACE } from './sqlite-message.ts'

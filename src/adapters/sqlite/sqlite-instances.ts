@@ -1,11 +1,12 @@
-import type { TransportHost } from '../../bus/port.ts'
-import type { SqliteTurn } from './sqlite-commit-queue.ts'
+import type { SqliteTurn } from './sqlite-turn.ts'
 import { integer, text } from './sqlite-connection.ts'
 import type { SqliteConnection } from './sqlite-connection.ts'
 import { freeClaims } from './sqlite-deliveries.ts'
+import type { SqliteHost } from './sqlite-host.ts'
 import { isSurelyDead, ownIdentity } from './sqlite-process.ts'
 import type { ProcessIdentity } from './sqlite-process.ts'
 import { forgetInbox } from './sqlite-light-rows.ts'
+import { endLeasesOf } from './sqlite-store-leases.ts'
 
 /** Whom an observer has to tell apart: a row of an instance as it was seen. */
 interface SeenInstance {
@@ -35,7 +36,7 @@ export class SqliteInstances {
   /** Groups that this instance takes part in, and types that it listens to; entered again after it was put out. */
   readonly groups: Set<number> = new Set()
   readonly listens: Map<string, { readonly type: string; readonly kind: 'broadcast' | 'request' }> = new Map()
-  readonly #host: TransportHost
+  readonly #host: SqliteHost
   readonly #leaseMs: number
   readonly #self: ProcessIdentity = ownIdentity()
   #seen = new Map<number, SeenInstance>()
@@ -45,7 +46,7 @@ export class SqliteInstances {
   #hasBeaten = false
   #watchedAtMs: number | undefined
 
-  constructor(host: TransportHost, leaseMs: number) {
+  constructor(host: SqliteHost, leaseMs: number) {
     this.#host = host
     this.#leaseMs = leaseMs
     this.address = host.random.id(host.clock.nowMs())
@@ -133,6 +134,7 @@ function putOut(turn: SqliteTurn, id: number, address: string): void {
   connection.run('DELETE FROM trunkline_instance WHERE id = ?', id)
   connection.run('DELETE FROM trunkline_member WHERE address = ?', address)
   connection.run('DELETE FROM trunkline_listener WHERE address = ?', address)
+  endLeasesOf(connection, address)
   forgetInbox(turn, address)
   freeClaims(turn, id)
 }

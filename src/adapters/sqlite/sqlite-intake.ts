@@ -1,4 +1,4 @@
-import type { SqliteTurn, SqliteTurnTail } from './sqlite-commit-queue.ts'
+import type { SqliteTurn, SqliteTurnTail } from './sqlite-turn.ts'
 import type { SqliteConnection } from './sqlite-connection.ts'
 import type { SqliteInstances } from './sqlite-instances.ts'
 import type { SqliteLight } from './sqlite-light.ts'
@@ -27,6 +27,11 @@ export class SqliteIntake implements SqliteTurnTail {
     this.#subscriptions.delete(subscription)
     for (const other of this.#subscriptions) if (other.groupId === subscription.groupId) return false
     return true
+  }
+
+  /** Closes every subscription. */
+  async closeAll(): Promise<void> {
+    await Promise.all([...this.#subscriptions].map((subscription) => subscription.close()))
   }
 
   /** Takes nothing any more. */

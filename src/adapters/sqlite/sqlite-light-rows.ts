@@ -1,4 +1,4 @@
-import type { SqliteTurn } from './sqlite-commit-queue.ts'
+import type { SqliteTurn } from './sqlite-turn.ts'
 import { integer, textOrNull } from './sqlite-connection.ts'
 
 /** Splits an address with a token, as `replyTo` holds it. */

@@ -1,7 +1,9 @@
-import type { LightDelivery, LightPlane, LightReply, LightSubscription, TransportHost } from '../../bus/port.ts'
+import type { LightDelivery, LightPlane, LightReply, LightSubscription } from '../../bus/port.ts'
 import type { WireMessage } from '../../core/envelope.ts'
 import { TrunklineError, errorText } from '../../core/errors.ts'
-import type { SqliteCommitQueue, SqliteTurn } from './sqlite-commit-queue.ts'
+import type { SqliteCommitQueue } from './sqlite-commit-queue.ts'
+import type { SqliteHost } from './sqlite-host.ts'
+import type { SqliteTurn } from './sqlite-turn.ts'
 import { bytes, integer, text, textOrNull } from './sqlite-connection.ts'
 import type { SqliteConnection } from './sqlite-connection.ts'
 import type { SqliteRow } from './sqlite-driver.ts'
@@ -19,7 +21,7 @@ type ListenKind = 'broadcast' | 'request'
 /** What the plane works with between `open` and `close`. */
 export interface LightBacking {
   readonly queue: SqliteCommitQueue
-  readonly host: TransportHost
+  readonly host: SqliteHost
   readonly instances: SqliteInstances
 }
 
@@ -51,6 +53,11 @@ export class SqliteLight implements LightPlane {
   detach(): void {
     this.#backing = undefined
     this.#listeners.clear()
+  }
+
+  /** Ends every subscription. */
+  async closeAll(): Promise<void> {
+    await Promise.all([...this.#listeners].map((listener) => this.#unlisten(listener)))
   }
 
   get address(): string {

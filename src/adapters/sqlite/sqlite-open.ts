@@ -1,19 +1,20 @@
 import { resolve } from 'node:path'
-import type { TransportHost } from '../../bus/port.ts'
 import { backoffMs } from '../../core/backoff.ts'
 import { sleep } from '../../core/clock.ts'
 import { TrunklineError, isTrunklineError } from '../../core/errors.ts'
 import { SqliteConnection, configure } from './sqlite-connection.ts'
-import { lost } from './sqlite-commit-queue.ts'
+import { lost } from './sqlite-call-job.ts'
 import { builtinDriver, failureOf, isNoDatabase } from './sqlite-driver.ts'
 import { checkVersion, prepareFile } from './sqlite-file.ts'
+import type { SqliteHost } from './sqlite-host.ts'
 import type { SqliteSettings } from './sqlite-options.ts'
-import { migrate } from './sqlite-schema.ts'
+import { migrate, transportSteps } from './sqlite-schema.ts'
+import { storeSteps } from './sqlite-store-schema.ts'
 
-/** The connections of one opened transport. */
+/** The connections to one opened file. */
 export interface SqliteConnections {
-  /** For what must survive a power cut. */
-  readonly publishing: SqliteConnection
+  /** For what must survive a power cut: publishes, and everything of the store. */
+  readonly durable: SqliteConnection
   /**
    * For claims, outcomes and the light plane. Its commits are not flushed one by one, which is safe: the WAL
    * is one file that is only ever valid up to some commit, and a publish flushes all before it. A power cut
@@ -28,7 +29,7 @@ export interface SqliteConnections {
 const OPEN_BACKOFF = { initialMs: 10, factor: 1.6, maxMs: 200 } as const
 
 /** Calls `work` until it succeeds; while the file is locked or cannot be used, until `waitMs` are over. */
-export async function patiently<T>(host: TransportHost, waitMs: number, work: () => T): Promise<T> {
+export async function patiently<T>(host: Pick<SqliteHost, 'clock' | 'random'>, waitMs: number, work: () => T): Promise<T> {
   const giveUpAtMs = host.clock.monotonicMs() + waitMs
   for (let tries = 1; ; tries++) {
     try {
@@ -52,7 +53,7 @@ const HOPELESS: ReadonlySet<unknown> = new Set(['EACCES', 'EEXIST', 'EISDIR', 'E
  *   used or is not that of a database; `bus.unsupported` for a version of SQLite or a file system that cannot be used,
  *   `core.option_invalid` where a setting does not take.
  */
-export async function openConnections(settings: SqliteSettings, host: TransportHost): Promise<SqliteConnections> {
+export async function openConnections(settings: SqliteSettings, host: SqliteHost): Promise<SqliteConnections> {
   try {
     return await patiently(host, settings.openTimeoutMs, () => openOrGiveUp(settings))
   } catch (error) {
@@ -77,9 +78,9 @@ function openOnce(settings: SqliteSettings): SqliteConnections {
     const connection = new SqliteConnection(source.database)
     checkVersion(connection)
     configure(connection, synchronous, false)
-    migrate(connection)
+    migrateAll(connection)
     // The caller opened it, the caller closes it.
-    return { publishing: connection, consuming: connection, wakeFile: wakeFileOf(connection), close: () => {} }
+    return { durable: connection, consuming: connection, wakeFile: wakeFileOf(connection), close: () => {} }
   }
   const driver = source.driver ?? builtinDriver()
   const file = resolve(source.file)
@@ -96,17 +97,22 @@ function openOnce(settings: SqliteSettings): SqliteConnections {
     return connection
   }
   try {
-    const publishing = open(synchronous)
-    migrate(publishing)
-    const consuming = source.isExclusive ? publishing : open('normal')
-    return { publishing, consuming, wakeFile: source.isExclusive ? undefined : `${file}-wake`, close }
+    const durable = open(synchronous)
+    migrateAll(durable)
+    const consuming = source.isExclusive ? durable : open('normal')
+    return { durable, consuming, wakeFile: source.isExclusive ? undefined : `${file}-wake`, close }
   } catch (thrown) {
     close()
     throw thrown
   }
 }
 
+function migrateAll(connection: SqliteConnection): void {
+  migrate(connection, 'transport', transportSteps)
+  migrate(connection, 'store', storeSteps)
+}
+
 function wakeFileOf(connection: SqliteConnection): string | undefined {
-  const file = connection.row("SELECT file FROM pragma_database_list WHERE name = 'main'")?.['file']
-  return typeof file === 'string' && file !== '' ? `${file}-wake` : undefined
+  const { file } = connection
+  return file === '' ? undefined : `${file}-wake`
 }

@@ -26,6 +26,11 @@ interface SqliteCommonOptions {
    * processes cannot be watched, it looks every 10 ms while messages come, and this rarely when none do.
    */
   readonly pollMs?: number
+  /**
+   * Time that one unit of work may keep the file to itself while it waits for something else, in milliseconds. Default 1,000, at most a
+   * quarter of `lockWaitMs`. Nobody can write meanwhile: slow work belongs before the transaction.
+   */
+  readonly unitHoldMsMax?: number
   /** Watch a file beside the database for wake-ups by other processes. Default true; without it, they are found by polling. */
   readonly watch?: boolean
 }
@@ -70,6 +75,7 @@ export interface SqliteSettings {
   readonly synchronous: SqliteSynchronous
   readonly lockWaitMs: number
   readonly openTimeoutMs: number
+  readonly unitHoldMsMax: number
   readonly leaseMs: number
   readonly pollMs: number
   readonly isWatching: boolean
@@ -77,10 +83,13 @@ export interface SqliteSettings {
 
 /** Twice a second leaves room under four wake-ups a second for heartbeats and for the platform's own threads. */
 const POLL_MS = 500
-const COMMON = { synchronous: true, lockWaitMs: true, openTimeoutMs: true, leaseMs: true, pollMs: true, watch: true, file: true, database: true } as const
+const COMMON = { synchronous: true, lockWaitMs: true, openTimeoutMs: true, unitHoldMsMax: true, leaseMs: true, pollMs: true, watch: true, file: true, database: true } as const
 const FILE: OptionNames = optionNames<SqliteFileOptions>({ ...COMMON, driver: true, processes: true, networkFile: true })
 const DATABASE: OptionNames = optionNames<SqliteDatabaseOptions>(COMMON)
 
+const UNIT_HOLD_MS = 1_000
+/** Others wait through several units before they give up. */
+const HOLDS_PER_LOCK_WAIT = 4
 const POLL_MIN_MS = 250
 const LEASE_MIN_MS = 1_000
 const TIME_MAX_MS = 3_600_000
@@ -95,10 +104,12 @@ export function settingsFrom(options: SqliteOptions): SqliteSettings {
   const leaseMs = checkedMs('leaseMs', options.leaseMs ?? 15_000, LEASE_MIN_MS)
   const pollMs = checkedMs('pollMs', options.pollMs ?? Math.min(POLL_MS, leaseMs / 3), POLL_MIN_MS)
   if (leaseMs < 3 * pollMs) throw invalid('leaseMs', 'at least three times pollMs, so that one late heartbeat costs nothing', leaseMs)
+  const lockWaitMs = checkedMs('lockWaitMs', options.lockWaitMs ?? 5_000, 1)
   return {
     source: sourceFrom(options),
     synchronous: oneOf('synchronous', options.synchronous ?? 'full', ['full', 'normal']),
-    lockWaitMs: checkedMs('lockWaitMs', options.lockWaitMs ?? 5_000, 1),
+    lockWaitMs,
+    unitHoldMsMax: holdMs(options.unitHoldMsMax, lockWaitMs / HOLDS_PER_LOCK_WAIT),
     openTimeoutMs: checkedMs('openTimeoutMs', options.openTimeoutMs ?? 10_000, 1),
     leaseMs,
     pollMs,
@@ -121,6 +132,12 @@ function sourceFrom(options: SqliteOptions): SqliteSettings['source'] {
     isExclusive: oneOf('processes', options.processes ?? 'many', ['many', 'one']) === 'one',
     isNetworkAllowed: oneOf('networkFile', options.networkFile ?? 'refuse', ['refuse', 'allow']) === 'allow',
   }
+}
+
+function holdMs(given: number | undefined, mostMs: number): number {
+  if (given === undefined) return Math.min(UNIT_HOLD_MS, mostMs)
+  if (Number.isFinite(given) && given > 0 && given <= mostMs) return given
+  throw invalid('unitHoldMsMax', `milliseconds up to a quarter of lockWaitMs, which is ${mostMs}`, given)
 }
 
 function checkedMs(option: string, value: number, least: number): number {

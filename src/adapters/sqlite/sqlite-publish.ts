@@ -1,7 +1,8 @@
 import type { Outbound, PublishSignal } from '../../bus/port.ts'
 import { TrunklineError, errorText } from '../../core/errors.ts'
-import { lost } from './sqlite-commit-queue.ts'
-import type { SqliteCommitQueue, SqliteJob, SqliteTurn } from './sqlite-commit-queue.ts'
+import { lost } from './sqlite-call-job.ts'
+import type { SqliteCommitQueue } from './sqlite-commit-queue.ts'
+import type { SqliteJob, SqliteTurn } from './sqlite-turn.ts'
 import { storeMessage } from './sqlite-deliveries.ts'
 import type { SqliteFailure } from './sqlite-driver.ts'
 import { routeOf } from './sqlite-groups.ts'
@@ -19,7 +20,22 @@ export function publishWith(
   })
 }
 
+/** Stores a message for the groups that want it, and for the instances that listen, in a transaction. */
+export function storeOutbound(turn: SqliteTurn, { kind, message }: Outbound, attributes: string): void {
+  const route = routeOf(turn, kind, message.type)
+  if (route.groups.length > 0) {
+    storeMessage(turn, route.groups, message.key, attributes, message.body)
+    turn.wakesOthers = true
+  }
+  for (const address of route.listeners) {
+    turn.connection.run("INSERT INTO trunkline_light (address, kind, attributes, body) VALUES (?, 'broadcast', ?, ?)", address, attributes, message.body)
+    turn.wakesOthers = true
+    turn.wakesInbox = true
+  }
+}
+
 class PublishJob implements SqliteJob {
+  readonly isUnit = false
   readonly bytes: number
   readonly #outbound: Outbound
   readonly #attributes: string
@@ -51,20 +67,7 @@ class PublishJob implements SqliteJob {
   }
 
   run(turn: SqliteTurn): void {
-    const { kind, message } = this.#outbound
-    const route = routeOf(turn, kind, message.type)
-    if (route.groups.length > 0) {
-      storeMessage(turn, route.groups, message.key, this.#attributes, message.body)
-      turn.wakesOthers = true
-    }
-    for (const address of route.listeners) {
-      turn.connection.run(
-        "INSERT INTO trunkline_light (address, kind, attributes, body) VALUES (?, 'broadcast', ?, ?)",
-        address, this.#attributes, message.body,
-      )
-      turn.wakesOthers = true
-      turn.wakesInbox = true
-    }
+    storeOutbound(turn, this.#outbound, this.#attributes)
   }
 
   done(): void {

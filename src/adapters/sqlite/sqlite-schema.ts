@@ -11,14 +11,11 @@ export const BEHIND = 2
 /** A dead letter; in an ordered group it holds its key. */
 export const DEAD = 3
 
-/** The part of the schema that this file owns; stores, outboxes and inboxes number theirs on their own. */
-const PART = 'transport'
-
 /**
- * Step n leads from version n to n + 1; a step that was released never changes. Row ids are never used
+ * Tables of the transport. Step n leads from version n to n + 1; a step that was released never changes. Row ids are never used
  * twice (L-12), so that ids are in commit order for ever and a stale id can never mean another row.
  */
-const STEPS: readonly string[] = [
+export const transportSteps: readonly string[] = [
   `
   CREATE TABLE trunkline_message (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -93,25 +90,26 @@ const STEPS: readonly string[] = [
 ]
 
 /**
- * Brings the file to the version that this code knows, in one transaction: when two processes start at
- * once, the second finds the work done, and a process killed half way leaves the file as it was.
+ * Brings one part of the file to the version that this code knows, in one transaction: when two processes start at
+ * once, the second finds the work done, and a process killed half way leaves the file as it was. Each part numbers its
+ * steps by itself.
  *
  * @throws `bus.unsupported` where a newer release has already changed the file.
  */
-export function migrate(connection: SqliteConnection): void {
+export function migrate(connection: SqliteConnection, part: 'transport' | 'store', steps: readonly string[]): void {
   connection.transaction(() => {
     connection.exec('CREATE TABLE IF NOT EXISTS trunkline_schema (part TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT, WITHOUT ROWID')
-    const row = connection.row('SELECT version FROM trunkline_schema WHERE part = ?', PART)
+    const row = connection.row('SELECT version FROM trunkline_schema WHERE part = ?', part)
     const version = row === undefined ? 0 : integer(row, 'version')
-    if (version > STEPS.length) {
+    if (version > steps.length) {
       throw new TrunklineError('bus.unsupported', {
         adapter: 'sqlite',
         capability: `version ${version} of the tables`,
-        needed: `a release of trunkline that knows more than version ${STEPS.length}`,
+        needed: `a release of trunkline that knows more than version ${steps.length}`,
       })
     }
-    if (version === STEPS.length) return
-    for (const step of STEPS.slice(version)) connection.exec(step)
-    connection.run('INSERT INTO trunkline_schema VALUES (?, ?) ON CONFLICT (part) DO UPDATE SET version = excluded.version', PART, STEPS.length)
+    if (version === steps.length) return
+    for (const step of steps.slice(version)) connection.exec(step)
+    connection.run('INSERT INTO trunkline_schema VALUES (?, ?) ON CONFLICT (part) DO UPDATE SET version = excluded.version', part, steps.length)
   })
 }

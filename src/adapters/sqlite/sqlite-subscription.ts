@@ -1,7 +1,9 @@
-import type { DeliverySink, Subscription, TransportHost, TransportSubscription } from '../../bus/port.ts'
+import type { DeliverySink, Subscription, TransportSubscription } from '../../bus/port.ts'
 import { type Timer, sleep } from '../../core/clock.ts'
 import { errorText } from '../../core/errors.ts'
-import type { SqliteCommitQueue, SqliteTurn } from './sqlite-commit-queue.ts'
+import type { SqliteCommitQueue } from './sqlite-commit-queue.ts'
+import type { SqliteHost } from './sqlite-host.ts'
+import type { SqliteTurn } from './sqlite-turn.ts'
 import type { SqliteConnection } from './sqlite-connection.ts'
 import { claim, hasReady, nextDueMs } from './sqlite-deliveries.ts'
 import type { SqliteClaim } from './sqlite-deliveries.ts'
@@ -17,7 +19,7 @@ const CLOSE_WAIT_MS = 5_000
 /** What a subscription needs of its transport. */
 export interface SubscriptionBacking {
   readonly queue: SqliteCommitQueue
-  readonly host: TransportHost
+  readonly host: SqliteHost
   readonly address: string
   /** Forgets the subscription; true where it was this instance's last one of its group. */
   readonly onClosed: (subscription: SqliteSubscription) => boolean

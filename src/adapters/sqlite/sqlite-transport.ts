@@ -3,10 +3,8 @@ import type {
   TransportHost, TransportSubscription,
 } from '../../bus/port.ts'
 import { TrunklineError } from '../../core/errors.ts'
-import { SqliteDeadLetters } from './sqlite-dead-letters.ts'
-import { SqliteLight } from './sqlite-light.ts'
-import type { SqliteSettings } from './sqlite-options.ts'
-import { SqliteSession } from './sqlite-session.ts'
+import type { SqlitePlanes, SqliteSession } from './sqlite-session.ts'
+import type { SqliteShared, SqliteUser } from './sqlite-shared.ts'
 
 /** What one SQLite file can do as a broker. */
 export const sqliteCapabilities: TransportCapabilities = {
@@ -24,40 +22,30 @@ export const sqliteCapabilities: TransportCapabilities = {
   scansDeadLetters: false,
 }
 
-/** The transport over one file. */
+/** The transport over one file, which a store may use as well. */
 export class SqliteTransport implements Transport {
   readonly name = 'sqlite'
   readonly capabilities: TransportCapabilities = sqliteCapabilities
-  readonly #settings: SqliteSettings
-  readonly #light = new SqliteLight()
-  readonly #deadLetters = new SqliteDeadLetters()
+  readonly deadLetters: DeadLetterPlane
+  readonly light: LightPlane
+  readonly #shared: SqliteShared
+  #user: SqliteUser | undefined
   #session: SqliteSession | undefined
-  #isOpen = false
 
-  constructor(settings: SqliteSettings) {
-    this.#settings = settings
-  }
-
-  get light(): LightPlane {
-    return this.#light
-  }
-
-  get deadLetters(): DeadLetterPlane {
-    return this.#deadLetters
-  }
-
-  /** Size of the write-ahead log at the last pulse; 0 while closed. */
-  get logBytes(): number {
-    return this.#session?.logBytes ?? 0
+  constructor(shared: SqliteShared, planes: SqlitePlanes) {
+    this.#shared = shared
+    this.light = planes.light
+    this.deadLetters = planes.deadLetters
   }
 
   async open(host: TransportHost): Promise<void> {
-    if (this.#isOpen) throw new TrunklineError('core.invariant_broken', { expected: 'a transport that no other bus has opened' })
-    this.#isOpen = true
+    if (this.#user !== undefined) throw new TrunklineError('core.invariant_broken', { expected: 'a transport that no other bus has opened' })
+    const user = { report: host.report }
+    this.#user = user
     try {
-      this.#session = await SqliteSession.open(this.#settings, host, { light: this.#light, deadLetters: this.#deadLetters })
+      this.#session = await this.#shared.enter(user, host)
     } catch (thrown) {
-      this.#isOpen = false
+      this.#user = undefined
       throw thrown
     }
   }
@@ -73,8 +61,11 @@ export class SqliteTransport implements Transport {
   async close(): Promise<void> {
     const session = this.#session
     this.#session = undefined
-    await session?.close()
-    this.#isOpen = false
+    if (session !== undefined && this.#user !== undefined) {
+      if (this.#shared.userCount > 1) await session.endDeliveries()
+      await this.#shared.leave(this.#user)
+    }
+    this.#user = undefined
   }
 }
 

@@ -32,7 +32,7 @@ test('L-07: a reader that does not end makes the log grow, which health tells; w
   await until(() => host.state === 'up')
   expect(statSync(`${place.file}-wal`).size).toBeLessThan(LIMIT_BYTES)
   expect(store.logBytes).toBeLessThan(LIMIT_BYTES)
-  await store.close()
+  await store.transport.close()
   expect(store.logBytes).toBe(0)
 })
 

@@ -6,7 +6,7 @@ import { settingsFrom } from '../../../src/adapters/sqlite/sqlite-options.ts'
 test('everything but the file has a default', () => {
   expect(settingsFrom({ file: 'app.db' })).toStrictEqual({
     source: { file: 'app.db', driver: undefined, isExclusive: false, isNetworkAllowed: false },
-    synchronous: 'full', lockWaitMs: 5_000, openTimeoutMs: 10_000, leaseMs: 15_000, pollMs: 500, isWatching: true,
+    synchronous: 'full', lockWaitMs: 5_000, openTimeoutMs: 10_000, unitHoldMsMax: 1_000, leaseMs: 15_000, pollMs: 500, isWatching: true,
   })
 })
 

@@ -14,7 +14,7 @@ test('processes that start at once on a new file all succeed', async () => {
   for (const child of children) child.tell('go')
   await Promise.all(children.map((child) => child.says('started')))
   expect(place.count('SELECT count(*) FROM trunkline_group')).toBe(1)
-  expect(place.count('SELECT count(*) FROM trunkline_schema')).toBe(1)
+  expect(place.count('SELECT count(*) FROM trunkline_schema')).toBe(2)
   expect(place.count('SELECT count(*) FROM trunkline_instance')).toBe(0)
 })
 
