@@ -13,6 +13,10 @@ const SUITES: Readonly<Record<string, Readonly<Record<string, () => Promise<Suit
     sqlite: async () => (await import('./transport-sqlite.ts')).sqliteSuite,
     nats: async () => (await import('./transport-nats.ts')).natsSuite,
     rabbitmq: async () => (await import('./transport-rabbitmq.ts')).rabbitmqSuite,
+    postgres: async () => (await import('./transport-postgres.ts')).postgresSuite,
+  },
+  store: {
+    sqlite: async () => (await import('./store-sqlite.ts')).sqliteStoreSuite,
   },
 }
 

@@ -65,7 +65,7 @@ export class SqliteUnitHandle implements SqliteHandle {
   }
 
   prepare(sql: string): SqliteHandleStatement {
-    this.#check(sql)
+    this.checkOpen('a statement')
     return new UnitStatement(this, this.#kept(sql), () => this.#prepare(sql))
   }
 
@@ -107,6 +107,7 @@ export class SqliteUnitHandle implements SqliteHandle {
     }
     let statement = statements.get(sql)
     if (statement === undefined) {
+      this.#check(sql)
       statement = this.#prepare(sql)
       if (statements.size >= KEPT_MAX) statements.clear()
       statements.set(sql, statement)

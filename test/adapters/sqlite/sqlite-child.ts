@@ -2,7 +2,7 @@
 // Usage: sqlite-child.ts FILE ROLE [ARGUMENTS]; it writes one JSON value a line.
 import { createInterface } from 'node:readline'
 import { DatabaseSync } from 'node:sqlite'
-import { sqlite } from '../../../src/adapters/sqlite/index.ts'
+import { sqlite, sqliteBackend } from '../../../src/adapters/sqlite/index.ts'
 import type { Transport } from '../../../src/bus/port.ts'
 import { TestHost, event, group, publish } from './sqlite-rig.ts'
 import { wireMessage } from '../wire-messages.ts'
@@ -111,5 +111,14 @@ async function start(): Promise<void> {
   process.exit(0)
 }
 
-const roles: Readonly<Record<string, () => void | Promise<void>>> = { hold, work, flood, send, lock, answer, start }
+/** Takes a lease for an hour. */
+async function lease(): Promise<void> {
+  const backend = sqliteBackend({ file })
+  const { clock, random, logger, service, instance, report } = new TestHost()
+  await backend.open({ clock, random, logger, service, instance, report, isOwnTransport: false })
+  await backend.leases.hold(['work'], 'the child', 3_600_000, 1)
+  say('holds')
+}
+
+const roles: Readonly<Record<string, () => void | Promise<void>>> = { hold, work, flood, send, lock, answer, start, lease }
 await roles[role]?.()
