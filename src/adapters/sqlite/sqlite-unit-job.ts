@@ -78,7 +78,7 @@ export class SqliteUnitJob<T> implements SqliteUnit {
         unit.end()
         resolve(end)
       }
-      void this.#caller.runInAsyncScope(this.#call, this, unit)
+      void this.#caller.runInAsyncScope(() => this.#call(unit))
     })
   }
 
