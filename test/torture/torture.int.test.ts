@@ -5,7 +5,9 @@ import { torture } from './torture.ts'
 const RIGHT = { lost: 0, doubled: 0, outOfOrder: 0, ghosts: 0, balances: true, problem: undefined }
 
 describe('money that is moved while processes, brokers and databases are killed', () => {
-  const pairs: readonly (readonly [StoreKind, TransportKind])[] = [['postgres', 'nats'], ['postgres', 'rabbitmq'], ['postgres', 'postgres']]
+  const pairs: readonly (readonly [StoreKind, TransportKind])[] = [
+    ['sqlite', 'sqlite'], ['sqlite', 'nats'], ['sqlite', 'rabbitmq'], ['postgres', 'nats'], ['postgres', 'rabbitmq'], ['postgres', 'postgres'],
+  ]
 
   test.each(pairs)('is all there, once and in order, over %s and %s', { timeout: 180_000 }, async (store, transport) => {
     expect(await torture({ store, transport, kills: 10 })).toMatchObject({ ...RIGHT, kills: 10 })

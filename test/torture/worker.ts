@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { nats } from '../../src/adapters/nats/index.ts'
 import { postgres } from '../../src/adapters/postgres/index.ts'
 import { rabbitmq } from '../../src/adapters/rabbitmq/index.ts'
+import { sqlite } from '../../src/adapters/sqlite/index.ts'
 import { type Bus, type Store, type Transport, category, createBus, fact } from '../../src/index.ts'
 import { MoneyMoved, TransferDone, TransferRequested } from './contracts.ts'
 import type { WorkerPlan } from './plan.ts'
@@ -15,7 +16,7 @@ function storeOf(plan: WorkerPlan): Store<object> {
   // Producers and consumers leave the publishing to the relays, so that those can be killed by themselves.
   const options = { relay: plan.role === 'relay', leaseMs: 2_000 }
   if (plan.planted !== 'none') return plantedStore(plan, options)
-  if (plan.store === 'sqlite') throw new Error('SQLite is not a store yet')
+  if (plan.store === 'sqlite') return sqlite({ file: plan.storeAddress, ...options })
   return postgres({ connectionString: plan.storeAddress, poolMax: 6, ...options })
 }
 
