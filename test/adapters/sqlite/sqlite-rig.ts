@@ -126,6 +126,13 @@ export class Workplace {
     return child
   }
 
+  /** The same with `sqlite-store-child.ts`. */
+  storeChild(...words: readonly string[]): Child {
+    const child = new Child([this.file, ...words], 'sqlite-store-child.ts')
+    this.#open.push({ close: () => child.kill() })
+    return child
+  }
+
   /** One number from the file. */
   count(sql: string): number {
     const database = this.database()
@@ -156,8 +163,8 @@ export class Child {
   readonly #process: ChildProcess
   readonly #ended: Promise<void>
 
-  constructor(words: readonly string[]) {
-    this.#process = spawn(process.execPath, [join(import.meta.dirname, 'sqlite-child.ts'), ...words], { stdio: ['pipe', 'pipe', 'inherit'] })
+  constructor(words: readonly string[], program = 'sqlite-child.ts') {
+    this.#process = spawn(process.execPath, [join(import.meta.dirname, program), ...words], { stdio: ['pipe', 'pipe', 'inherit'] })
     this.#ended = new Promise((resolve) => {
       this.#process.once('exit', () => resolve())
     })
