@@ -15,6 +15,9 @@ const SUITES: Readonly<Record<string, Readonly<Record<string, () => Promise<Suit
     rabbitmq: async () => (await import('./transport-rabbitmq.ts')).rabbitmqSuite,
     postgres: async () => (await import('./transport-postgres.ts')).postgresSuite,
   },
+  outbox: {
+    commit: async () => (await import('./outbox-commit.ts')).commitSuite,
+  },
   store: {
     sqlite: async () => (await import('./store-sqlite.ts')).sqliteStoreSuite,
   },

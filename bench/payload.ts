@@ -14,8 +14,13 @@ const fields = {
   total: z.number(),
 }
 
+/** What every contract here carries. */
+export const orderSchema = z.object(fields)
+
 /** Ten fields; `order` is exactly 256 bytes as JSON. */
-export const Order = event('bench.order-placed', { schema: z.object(fields) })
+export const Order = event('bench.order-placed', { schema: orderSchema })
+/** The same fields, in order by key. */
+export const KeyedOrder = event('bench.keyed-order-placed', { schema: orderSchema, key: ({ orderId }) => orderId })
 /** The same fields, for the light plane only. */
 export const Sighting = event('bench.order-sighted', { schema: z.object(fields) })
 /** The same fields as a question. */

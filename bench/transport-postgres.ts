@@ -206,7 +206,7 @@ async function openBoss(url: string): Promise<Opened> {
         },
       },
     ],
-    close: async () => boss.stop({ graceful: false }),
+    close: async () => await boss.stop({ graceful: false }),
   }
 }
 
@@ -269,7 +269,7 @@ async function openGraphile(url: string): Promise<Opened> {
         },
       },
     ],
-    close: async () => utils.release(),
+    close: async () => await utils.release(),
   }
 }
 

@@ -1,23 +1,19 @@
-import { errorText, TrunklineError } from '../../core/errors.ts'
+import { isTrunklineError, TrunklineError } from '../../core/errors.ts'
 import type { PgRow } from './postgres-client.ts'
 import { sqlState, storeError } from './postgres-errors.ts'
-import { PgUnitHandle } from './postgres-handle.ts'
+import { type SqlHandle, sqlHandle, type SqlHandleState } from './postgres-handles.ts'
+import { columnName } from './postgres-handles-text.ts'
 import type { PgStatement } from './postgres-rows.ts'
 import type { PgExecutor } from './postgres-session.ts'
 
-/** A connection of some library, inside a transaction that its owner will commit. */
-export interface SqlHandle {
-  /** The library's name, for errors. */
-  readonly library: string
-  /** Runs a statement with `$1` parameters; bigint columns come as text, bytea columns as bytes. */
-  query(text: string, values: readonly unknown[]): Promise<{ readonly rows: readonly unknown[] }>
-}
+/** The handles that are known, for people. */
+const KNOWN = 'a transaction of pg, postgres.js, Kysely, Drizzle (over pg or postgres.js), Prisma or Knex'
 
-/** Recognises the handles of one library. */
-export type SqlHandleReader = (handle: unknown) => SqlHandle | undefined
-
-/** The libraries in the order in which they are asked. */
-const READERS: readonly SqlHandleReader[] = [pgHandle]
+/**
+ * Refused outside a transaction and in one that has failed, by one statement that any library can send. Everybody may take this lock, and only
+ * a rewrite of the catalogue waits for it.
+ */
+const PROBE = 'LOCK TABLE pg_catalog.pg_namespace IN ACCESS SHARE MODE'
 
 /** The statements of the library on somebody else's transaction. */
 class AdoptedExecutor implements PgExecutor {
@@ -29,10 +25,9 @@ class AdoptedExecutor implements PgExecutor {
 
   async run(statement: PgStatement, values: readonly unknown[]): Promise<readonly PgRow[]> {
     try {
-      const { rows } = await this.#handle.query(statement.text, values)
-      return rows.filter((row): row is PgRow => typeof row === 'object' && row !== null)
+      return (await this.#handle.run(statement.text, values)).flatMap(rowFrom)
     } catch (error) {
-      throw storeError(error)
+      throw adoptedError(this.#handle, error)
     }
   }
 }
@@ -43,42 +38,46 @@ class AdoptedExecutor implements PgExecutor {
  * @throws `core.option_invalid` for a handle of no known library, `outbox.transaction_missing` for one that is not inside a transaction.
  */
 export async function adoptedExecutor(handle: unknown): Promise<PgExecutor> {
-  for (const read of READERS) {
-    const found = read(handle)
-    if (found === undefined) continue
-    await mustBeInside(found)
-    return new AdoptedExecutor(found)
-  }
-  throw new TrunklineError('core.option_invalid', {
-    option: 'handle', expected: 'a client of pg inside a transaction', actual: `of the type ${typeof handle}`,
-  })
+  const found = sqlHandle(handle)
+  if (found === undefined) throw new TrunklineError('core.option_invalid', { option: 'handle', expected: KNOWN, actual: kindOf(handle) })
+  if (found.state === 'unknown') await mustBeInside(found)
+  else if (found.state !== 'open') throw missing(found, found.state)
+  return new AdoptedExecutor(found)
 }
 
-/** Setting a savepoint is refused outside a transaction, in one that has failed, and where each statement may run elsewhere. */
 async function mustBeInside(handle: SqlHandle): Promise<void> {
   try {
-    await handle.query('SAVEPOINT trunkline_probe', [])
-    await handle.query('RELEASE SAVEPOINT trunkline_probe', [])
+    await handle.run(PROBE, [])
   } catch (error) {
-    const state = sqlState(error)
-    if (state === '25P01' || state === '25P02' || state === '3B001') {
-      throw new TrunklineError('outbox.transaction_missing', { library: handle.library, problem: errorText(error) }, { cause: error })
-    }
-    throw storeError(error)
+    throw adoptedError(handle, error)
   }
 }
 
-/** A `Client` of `pg`, or one lent by a pool; a handle that this store gave out, too. */
-function pgHandle(handle: unknown): SqlHandle | undefined {
-  if (typeof handle !== 'object' || handle === null || !('query' in handle) || typeof handle.query !== 'function') return undefined
-  const { query } = handle
-  const isPg = 'escapeLiteral' in handle || ('totalCount' in handle && 'idleCount' in handle) || handle instanceof PgUnitHandle
-  if (!isPg) return undefined
-  return {
-    library: 'pg',
-    query: async (text, values) => {
-      const result: unknown = await query.call(handle, text, [...values])
-      return { rows: typeof result === 'object' && result !== null && 'rows' in result && Array.isArray(result.rows) ? result.rows : [] }
-    },
-  }
+function adoptedError(handle: SqlHandle, thrown: unknown): TrunklineError {
+  if (isTrunklineError(thrown)) return thrown
+  const reason = handle.reason(thrown)
+  const state = sqlState(reason)
+  if (state === '25P01') return missing(handle, 'none', thrown)
+  if (state === '25P02') return missing(handle, 'failed', thrown)
+  return storeError(reason, thrown)
+}
+
+function missing({ library, wanted }: SqlHandle, state: Exclude<SqlHandleState, 'open' | 'unknown'>, cause?: unknown): TrunklineError {
+  const problem = {
+    none: `give ${wanted}`,
+    over: `its transaction has ended; give ${wanted}, and await what is published within it`,
+    failed: 'a statement of its transaction has failed, so that it can only be rolled back',
+  }[state]
+  return new TrunklineError('outbox.transaction_missing', { library, problem }, cause === undefined ? {} : { cause })
+}
+
+function rowFrom(row: unknown): readonly PgRow[] {
+  if (typeof row !== 'object' || row === null) return []
+  return [Object.fromEntries(Object.entries(row).map(([name, value]) => [columnName(name), value]))]
+}
+
+function kindOf(handle: unknown): string {
+  if (typeof handle !== 'object' || handle === null) return handle === null ? 'null' : `of the type ${typeof handle}`
+  const name: unknown = handle.constructor?.name
+  return typeof name === 'string' && name !== '' ? `an object of the class ${name}` : 'an object'
 }

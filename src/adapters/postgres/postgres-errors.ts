@@ -30,22 +30,32 @@ export function sqlState(thrown: unknown): string | undefined {
   return /^[0-9A-Z]{5}$/.test(thrown.code) && 'severity' in thrown ? thrown.code : undefined
 }
 
-/** Translates what the client threw; errors of this library pass unchanged. The text holds no value of the caller's. */
-export function storeError(thrown: unknown): TrunklineError {
+/**
+ * Translates what the client threw; errors of this library pass unchanged. The text holds no value of the caller's.
+ *
+ * @param cause what is kept as the cause, where that is not what tells the reason.
+ */
+export function storeError(thrown: unknown, cause: unknown = thrown): TrunklineError {
   if (isTrunklineError(thrown)) return thrown
   const code = { conflict: 'store.conflict', down: 'store.down', refused: 'store.refused' } as const
-  return new TrunklineError(code[failureOf(thrown)], { store: STORE, problem: problemOf(thrown) }, { cause: thrown })
+  return new TrunklineError(code[failureOf(thrown)], { store: STORE, problem: problemOf(thrown) }, { cause })
 }
 
 /** For people: what happened, without the values that messages of PostgreSQL can quote. */
 export function problemOf(thrown: unknown): string {
   const state = sqlState(thrown)
-  if (state === undefined) return errorText(thrown)
+  if (state === undefined) return messageOf(thrown)
   const place = ['schema', 'table', 'column', 'constraint'].flatMap((name) => {
     const value: unknown = typeof thrown === 'object' && thrown !== null ? Reflect.get(thrown, name) : undefined
     return typeof value === 'string' ? [`${name} ${value}`] : []
   })
   // Classes 22 and 23 quote data; the others name objects of the database.
-  const text = /^2[23]/.test(state) ? 'a value breaks a rule of the table' : errorText(thrown)
+  const text = /^2[23]/.test(state) ? 'a value breaks a rule of the table' : messageOf(thrown)
   return `${text} (SQLSTATE ${[state, ...place].join(', ')})`
+}
+
+/** Libraries over the client tell what it said in objects that are no errors. */
+function messageOf(thrown: unknown): string {
+  if (thrown instanceof Error || typeof thrown !== 'object' || thrown === null || !('message' in thrown)) return errorText(thrown)
+  return errorText(thrown.message)
 }

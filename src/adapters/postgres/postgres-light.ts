@@ -5,7 +5,7 @@ import type { PgRow } from './postgres-client.ts'
 import type { PgInstances } from './postgres-instances.ts'
 import { arrivalFrom, arrivalFromRow, type LightArrival, type LightNote, type PgLightRows, unansweredFrom } from './postgres-light-rows.ts'
 import type { PgLink } from './postgres-link.ts'
-import { asLost, lost } from './postgres-problem.ts'
+import { asLost, isPassing, lost } from './postgres-problem.ts'
 
 /** Messages sent, and rows taken from the inbox, in one statement. */
 const NOTES_MAX = 256
@@ -137,7 +137,7 @@ export class PgLight implements LightPlane {
       this.#waiting.push({ note, resolve, reject })
       if (this.#isScheduled || this.#isSending) return
       this.#isScheduled = true
-      this.#opened('send').host.clock.defer(() => {
+      queueMicrotask(() => {
         this.#isScheduled = false
         void this.#work()
       })
@@ -158,7 +158,8 @@ export class PgLight implements LightPlane {
     return this.#waiting.splice(0, count)
   }
 
-  async #flush({ link, rows, channelOf, onAsked }: LightBacking, batch: readonly Waiting[]): Promise<void> {
+  async #flush(backing: LightBacking, batch: readonly Waiting[]): Promise<void> {
+    const { link, rows, channelOf, onAsked } = backing
     const notes = batch.map(({ note }) => note)
     const nonce = this.#nonce
     this.#nonce += notes.length
@@ -169,8 +170,10 @@ export class PgLight implements LightPlane {
       for (const { resolve } of batch) resolve()
       for (const place of unansweredFrom(answer)) this.#guarded(() => this.#onReply(splitReplyTo(notes[place]?.replyTo ?? '').token, { kind: 'no-responder' }))
     } catch (thrown) {
+      // One that the database refuses must not take its neighbours along.
+      if (!isPassing(thrown) && batch.length > 1) for (const each of batch) await this.#flush(backing, [each])
       // Without durability nothing is sent twice: the database may have taken it.
-      for (const { reject } of batch) reject(asLost(thrown))
+      else for (const { reject } of batch) reject(asLost(thrown))
     }
   }
 

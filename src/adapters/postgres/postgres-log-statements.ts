@@ -8,7 +8,7 @@ export type Expectation = 'exact' | 'noStream' | 'any'
 
 /** The statements of the event log in one schema. */
 export interface LogStatements {
-  /** $1 stream, $2 category, $3 revision expected, $4 attributes, $5 body. One row; `position` is null where the expectation failed. */
+  /** $1 stream, $2 category, $3 revision expected, $4 attributes, $5 body. A row per event; none where the expectation failed. */
   readonly appendOne: Readonly<Record<Expectation, PgStatement>>
   /** The same with arrays as $4 and $5, and their length as $6. */
   readonly appendMany: Readonly<Record<Expectation, PgStatement>>
@@ -77,20 +77,19 @@ function perExpectation(make: (expectation: Expectation) => PgStatement): Readon
 const UNUSED = 'WHERE $2::text IS NOT NULL AND $3::bigint IS NOT NULL'
 
 function appendOne(schema: string, expectation: Expectation): PgStatement {
-  return new PgStatement(`WITH s AS (${STREAM[expectation](schema, '1')}), e AS (
-  INSERT INTO ${schema}.event (stream_id, revision, category, attributes, body)
-  SELECT id, revision, category, $4::text, $5::bytea FROM s ${UNUSED} RETURNING position, revision
-) SELECT max(position) AS position, max(revision) AS revision, (SELECT limited FROM s) AS limited FROM e`)
+  return new PgStatement(`WITH s AS (${STREAM[expectation](schema, '1')})
+INSERT INTO ${schema}.event (stream_id, revision, category, attributes, body)
+SELECT id, revision, category, $4::text, $5::bytea FROM s ${UNUSED} RETURNING position, revision, (SELECT limited FROM s) AS limited`)
 }
 
 // The position is the default of its column. PostgreSQL works defaults out above the sort, so in order and after the lock on
 // the stream's row, which the sort cannot begin without.
 function appendMany(schema: string, expectation: Expectation): PgStatement {
-  return new PgStatement(`WITH s AS (${STREAM[expectation](schema, '$6::bigint')}), e AS (
-  INSERT INTO ${schema}.event (stream_id, revision, category, attributes, body)
-  SELECT id, revision - $6::bigint + given.n, category, given.attributes, given.body
-  FROM s, unnest($4::text[], $5::bytea[]) WITH ORDINALITY AS given (attributes, body, n) ${UNUSED} ORDER BY given.n RETURNING position, revision
-) SELECT max(position) AS position, max(revision) AS revision, (SELECT limited FROM s) AS limited FROM e`)
+  return new PgStatement(`WITH s AS (${STREAM[expectation](schema, '$6::bigint')})
+INSERT INTO ${schema}.event (stream_id, revision, category, attributes, body)
+SELECT id, revision - $6::bigint + given.n, category, given.attributes, given.body
+FROM s, unnest($4::text[], $5::bytea[]) WITH ORDINALITY AS given (attributes, body, n) ${UNUSED} ORDER BY given.n
+RETURNING position, revision, (SELECT limited FROM s) AS limited`)
 }
 
 const COLUMNS = `e.position, e.revision, date_part('epoch', e.stored_at) * 1000 AS stored_ms, e.attributes, e.body`

@@ -84,13 +84,14 @@ export class PgEventLog implements EventLog {
     const { appendOne, appendMany } = this.#statements
     const place = [stream, categoryOf(stream), String(typeof expected === 'bigint' ? expected : -1n)]
     const [first] = events
-    const [row] = events.length === 1 && first !== undefined
+    // Rows come in the order in which they were inserted, which is that of the events.
+    const rows = events.length === 1 && first !== undefined
       ? await executor.run(appendOne[kind], [...place, attributesText(first.message), first.message.body])
       : await executor.run(appendMany[kind], [...place, events.map(({ message }) => attributesText(message)), events.map(({ message }) => message.body), events.length])
-    const position = row === undefined ? undefined : optionalBigintAt(row, 'position')
-    if (row === undefined || position === undefined) return await this.#repeated(executor, stream, expected, events)
+    const row = rows.at(-1)
+    if (row === undefined) return await this.#repeated(executor, stream, expected, events)
     if (row['limited'] === true) this.#scavengeLater(stream)
-    return { revision: bigintAt(row, 'revision'), position, isRepeated: false }
+    return { revision: bigintAt(row, 'revision'), position: bigintAt(row, 'position'), isRepeated: false }
   }
 
   /** What an earlier try of the same append has answered. @throws `store.wrong_revision` where there was none. */

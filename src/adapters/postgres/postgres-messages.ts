@@ -49,6 +49,8 @@ export class PgMessages {
   readonly #locks: PgTransportLocks
   readonly #lanes = new PgLanes()
   readonly #orderedTypes = new Set<string>()
+  /** Groups with other instances that got the last message of a type. */
+  readonly #awaited = new Map<string, readonly number[]>()
   readonly #insert: PgStatement
   readonly #makeGroups: PgStatement
 
@@ -62,6 +64,12 @@ export class PgMessages {
   /** True where the messages need the locks of their keys, as far as is known. */
   needsLocks(messages: readonly PgOutgoing[]): boolean {
     return this.#orderedTypes.size > 0 && messages.some(({ outbound }) => outbound.message.key !== undefined && this.#orderedTypes.has(typeName(outbound)))
+  }
+
+  /** Groups that other instances wait in for these messages, as far as is known before they are stored. */
+  awaited(messages: readonly PgOutgoing[]): readonly number[] {
+    const type = onlyType(messages)
+    return type === undefined ? [] : this.#awaited.get(type) ?? []
   }
 
   /** The locks of the messages' keys. */
@@ -117,6 +125,8 @@ export class PgMessages {
       }
     }
     if (!isWritten) return { isWritten, groups: new Map(), heard: [], homeless: [], transaction: '' }
+    const type = onlyType(messages)
+    if (type !== undefined) this.#learn(type, groups)
     return {
       isWritten,
       transaction: '',
@@ -124,6 +134,12 @@ export class PgMessages {
       heard: heardTypes.size === 0 ? [] : messages.flatMap(({ outbound }) => (outbound.kind === 'event' && heardTypes.has(plain(outbound.message.type)) ? [outbound] : [])),
       homeless: homelessTypes.size === 0 ? [] : messages.filter(({ outbound }) => outbound.kind === 'command' && homelessTypes.has(plain(outbound.message.type))),
     }
+  }
+
+  #learn(type: string, groups: ReadonlyMap<number, boolean>): void {
+    const foreign = [...groups].flatMap(([group, isForeign]) => (isForeign ? [group] : []))
+    if (foreign.length === 0) this.#awaited.delete(type)
+    else this.#awaited.set(type, foreign)
   }
 
   /**
@@ -169,6 +185,15 @@ const ROUNDS_MAX = 5
 
 function runStep(executor: PgExecutor, { statement, values }: PgStep): Promise<readonly PgRow[]> {
   return executor.run(statement, values)
+}
+
+/** The type of the messages, where it is one. */
+function onlyType(messages: readonly PgOutgoing[]): string | undefined {
+  const [first] = messages
+  if (first === undefined) return undefined
+  const { kind, message } = first.outbound
+  const isOne = messages.every(({ outbound }) => outbound.message.type === message.type && outbound.kind === kind)
+  return isOne ? typeName(first.outbound) : undefined
 }
 
 function keysOf(messages: readonly PgOutgoing[]): readonly string[] {

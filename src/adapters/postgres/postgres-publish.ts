@@ -17,6 +17,8 @@ export interface PublisherOptions {
   readonly host: TransportHost
   readonly messages: PgMessages
   readonly instanceId: () => string | undefined
+  /** Messages for these groups are on their way, and what is sent now arrives after them. */
+  readonly onSent: (groupIds: readonly number[]) => void
   /** Called after each commit. */
   readonly onStored: (stored: PgStored) => void
 }
@@ -62,8 +64,8 @@ export class PgPublisher {
   #poke(): void {
     if (this.#isScheduled || this.#isBusy) return
     this.#isScheduled = true
-    // What is published in the same turn of the event loop shares the first batch.
-    this.#options.host.clock.defer(() => {
+    // What is published by the code that runs now shares the first batch.
+    queueMicrotask(() => {
       this.#isScheduled = false
       void this.#work()
     })
@@ -126,13 +128,17 @@ export class PgPublisher {
   }
 
   async #insert(messages: readonly PgOutgoing[]): Promise<PgWritten> {
-    const { messages: tables, link, instanceId } = this.#options
+    const { messages: tables, link, instanceId, onSent } = this.#options
     for (let isLocked = tables.needsLocks(messages); ; isLocked = true) {
       const step = tables.insertStep(messages, isLocked, instanceId())
+      const awaited = tables.awaited(messages)
       // Without locks one statement is a transaction of its own.
-      const rows = isLocked ? (await link.transact([tables.lockStep(messages), step])).at(-1) : await link.run(step)
-      const written = tables.writtenFrom(messages, rows ?? [])
-      if (written.isWritten) return written
+      const answers = isLocked ? link.transact([tables.lockStep(messages), step]) : link.run(step).then((rows) => [rows])
+      // The wake-up follows on the same connection without waiting for the answer; where nothing was stored, it does no harm.
+      if (awaited.length > 0) onSent(awaited)
+      const written = tables.writtenFrom(messages, (await answers).at(-1) ?? [])
+      const groups = new Map([...written.groups].map(([group, isForeign]) => [group, isForeign && !awaited.includes(group)]))
+      if (written.isWritten) return { ...written, groups }
     }
   }
 }

@@ -13,9 +13,10 @@ export class PgStatement {
   }
 }
 
-/** A column that holds text, or a number too large for a double, which the client gives as text. */
+/** A column that holds text, or a number too large for a double: text as well, unless a program has told its client to make numbers of it. */
 export function textAt(row: PgRow, column: string): string {
   const value = row[column]
+  if (typeof value === 'bigint' || Number.isSafeInteger(value)) return String(value)
   if (typeof value !== 'string') throw unexpected(column)
   return value
 }

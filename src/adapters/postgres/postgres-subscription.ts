@@ -68,7 +68,7 @@ export class PgSubscription implements TransportSubscription {
   wake(): void {
     this.#wakes++
     this.#isHungry = true
-    this.#schedule()
+    if (!this.#isScheduled) void this.#work()
   }
 
   /** The instance was put out: what it had claimed is with others now. It claims again once it is a member again. */

@@ -74,7 +74,11 @@ export class PgTransportSession {
     this.#publishing = this.#link('publishing')
     this.#consuming = this.#link('consuming')
     const instanceId = (): string | undefined => this.#instanceId
-    this.#publisher = new PgPublisher({ link: this.#publishing, host, messages: this.#messages, instanceId, onStored: (stored) => this.stored(stored) })
+    this.#publisher = new PgPublisher({
+      link: this.#publishing, host, messages: this.#messages, instanceId,
+      onSent: (groupIds) => this.#waker.tell(new Map(groupIds.map((groupId) => [groupId, true]))),
+      onStored: (stored) => this.stored(stored),
+    })
     this.#settler = new PgSettler({
       link: this.#consuming, host, deliveries: this.#deliveries, locks: this.#locks, instanceId,
       onSettled: (settled) => this.#settled(settled),
