@@ -1,6 +1,7 @@
 import type { TransportState, UnitHost } from '../bus/port.ts'
 import { scopeOf } from '../bus/envelopes.ts'
 import { runInScope } from '../bus/scope.ts'
+import { refuseInUnit } from '../bus/unit-scope.ts'
 import type { Timer } from '../core/clock.ts'
 import type { EventStoreParts } from '../store/event-store-parts.ts'
 import { ALARM_LEASE, AlarmClock } from './alarm-clock.ts'
@@ -136,7 +137,10 @@ function eventParts<Tx>(backend: StoreBackend<Tx>, host: UnitHost, settings: Sto
     leaseMs: settings.leaseMs,
     transact: (work, signal) => units.transactRaw(work, signal),
     // With messages that leave by the outbox, or inline projections, it takes a transaction; without, one statement does.
-    append: (stream, expected, facts, hasPublic, events) =>
-      hasPublic || settings.inline.length > 0 ? units.transact((unit) => unit.append(stream, expected, facts)) : backend.log.append(stream, expected, events),
+    append: (stream, expected, facts, hasPublic, events) => {
+      // It would survive a rollback of the unit, or wait for what the unit holds.
+      refuseInUnit('events.append')
+      return hasPublic || settings.inline.length > 0 ? units.transact((unit) => unit.append(stream, expected, facts)) : backend.log.append(stream, expected, events)
+    },
   }
 }

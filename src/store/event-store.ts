@@ -58,7 +58,8 @@ export class EventStore<Unit extends object = object> {
    * expectation are there once.
    *
    * @param expected the revision of the stream's last event, or `noStream`, or `any` to give up the check.
-   * @throws `store.wrong_revision`, `contract.*`, `store.down`, `store.refused`, `outbox.not_attached`.
+   * @throws `store.wrong_revision`, `contract.*`, `store.down`, `store.refused`, `outbox.not_attached`, `outbox.unit_nested` inside a unit of
+   *   work, which has an `append` of its own.
    */
   async append(name: string, expected: ExpectedRevision, facts: readonly Fact[]): Promise<Appended> {
     const { messages, append } = this.#parts('append')

@@ -100,6 +100,17 @@ describe('a handler within a store', () => {
     expect(bus.stats().handled).toBe(1)
   })
 
+  test('refuses an append beside its own, which would outlive a rollback', async () => {
+    await using rig = new StoreRig()
+    const store = rig.store()
+    const bus = rig.bus({ outbox: store.outbox })
+    await bus.start()
+    for (const contract of [Opened, Noted]) {
+      const facts = [contract === Opened ? fact(Opened, { owner: 'ann' }) : fact(Noted, { text: 'hello' })]
+      expect(await rejection(store.transaction(() => store.events.append('account-1', 'noStream', facts)))).toMatchObject({ code: 'outbox.unit_nested', details: { operation: 'events.append' } })
+    }
+  })
+
   test('gets what was prepared before the transaction', async () => {
     await using rig = new StoreRig()
     const bus = rig.bus()
