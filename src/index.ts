@@ -15,13 +15,13 @@ export type { SendOptions } from './bus/envelopes.ts'
 export type { HandleStep, Middleware, PublishStep } from './bus/middleware.ts'
 export type {
   AnswerOptions, AskOptions, BatchGroupOptions, BroadcastOptions, BusDefaults, BusOptions, CallHandler, EventBatchHandler, EventHandler, GroupOptions,
-  HandleOptions, MessageOf, PublishOptions, ServiceInfo, SubscribeOptions, TransportSource,
+  HandleOptions, MessageOf, PublishOptions, ServiceInfo, SubscribeOptions, TransportSource, UnitCallHandle, UnitHandle, UnitOptions,
 } from './bus/options.ts'
 export type {
   BusExtension, DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetterPlane, DeadLetterRecord, Delivery, DeliverySink, LightDelivery, LightPlane,
   LightReply, LightSubscription, Outbound, Subscription, Transport, TransportCapabilities, TransportHost, TransportState, TransportSubscription,
 } from './bus/port.ts'
-export type { BusOutbox, MessageMakerOptions, ScheduleOptions, UnitOfWork } from './bus/port.ts'
+export type { BusOutbox, MessageMaker, MessageMakerOptions, ScheduleOptions, Scheduling, UnitHost, UnitOfWork, UnitOutcome, UnitRequest } from './bus/port.ts'
 export type { UnitContext, WithinOptions } from './bus/within.ts'
 export { type DecideRetry, type Decision, type Failure, reject } from './bus/retry-policy.ts'
 export type { Backoff, RetryOptions } from './core/backoff.ts'
@@ -30,18 +30,18 @@ export type { Message, WireMessage } from './core/envelope.ts'
 export { type Disposition, type ErrorCode, type ErrorDetails, type Issue, TrunklineError, errorDispositions, isTrunklineError } from './core/errors.ts'
 export { type LogMethod, type Logger, silentLogger } from './core/logger.ts'
 export { draft, type Drafted, type ForeignUnit, type Outbox } from './outbox/outbox.ts'
-export type { OutboxStats } from './outbox/port.ts'
+export type { DeadOutboxRow, OutboxStats } from './outbox/port.ts'
 export type { Scheduled, Scheduler } from './outbox/scheduler.ts'
 export type { Store, StoreOpenOptions } from './outbox/store.ts'
 export type { StoreOptions } from './outbox/store-options.ts'
-export type { Unit } from './outbox/unit.ts'
+export type { InlineProjection, Unit } from './outbox/unit.ts'
 export { type Decider, type DeciderOptions, type Decision as DeciderDecision, type SnapshotOptions, decider } from './store/decider.ts'
 export { type EventDeadLetter, EventDeadLettered, type EventDeadLetteredTypes } from './store/event-dead-letter.ts'
 export { type EventStore, type ReadOptions, all, category, stream } from './store/event-store.ts'
 export type { EventSubscription, EventSubscriptionState } from './store/event-subscription.ts'
 export type { Executed, Loaded } from './store/execution.ts'
 export { type Fact, type FactOptions, fact } from './store/fact.ts'
-export type { Appended, ExpectedRevision, Selection, Snapshot, StreamMetadata } from './store/port.ts'
+export type { Appended, ExpectedRevision, LogPage, ReadQuery, Selection, Snapshot, StoredEvent, StreamMetadata } from './store/port.ts'
 export { type ProjectOptions, type ProjectedOf, type Projection, type ProjectionOptions, project, projection } from './store/projection.ts'
 export type { RecordedEvent, RecordedOf } from './store/recorded.ts'
 export type { EventContext, EventSubscriptionOptions, PoisonPolicy, StoredEventHandler } from './store/subscription-options.ts'
