@@ -19,6 +19,8 @@ const SUITES: Readonly<Record<string, Readonly<Record<string, () => Promise<Suit
     commit: async () => (await import('./outbox-commit.ts')).commitSuite,
   },
   store: {
+    order: async () => (await import('./store-order.ts')).orderSuite,
+    append: async () => (await import('./store-append.ts')).appendSuite,
     sqlite: async () => (await import('./store-sqlite.ts')).sqliteStoreSuite,
   },
 }
