@@ -363,7 +363,7 @@ export class Bus implements AsyncDisposable {
 
   #scheduling(operation: string): Scheduling {
     const { scheduling } = this.#attachments
-    if (scheduling === undefined) throw new TrunklineError('outbox.not_attached', { store: 'no store', operation })
+    if (scheduling === undefined) throw new TrunklineError('outbox.not_attached', { store: 'that this bus lacks', operation })
     return scheduling
   }
 

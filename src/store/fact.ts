@@ -29,9 +29,10 @@ export interface EventMaker {
 /**
  * Events of facts, validated.
  *
- * @throws `contract.*`.
+ * @throws `contract.*`, `core.option_invalid` for no facts at all: an append of nothing has no revision.
  */
 export function newEvents(maker: EventMaker, facts: readonly Fact[]): readonly NewEvent[] {
+  if (facts.length === 0) throw new TrunklineError('core.option_invalid', { option: 'facts', expected: 'at least one fact', actual: 'an empty list' })
   return facts.map(({ contract, data, id }) => {
     // A caller without types may give a command.
     const kind: string = contract.kind

@@ -1,6 +1,7 @@
 import type { EventContract } from '../contract/contract.ts'
 import { isName } from '../contract/names.ts'
 import { TrunklineError } from '../core/errors.ts'
+import { type OptionNames, optionNames, refuseUnknown } from '../core/option-names.ts'
 import type { RetryOptions } from '../core/backoff.ts'
 import type { Selection } from './port.ts'
 import type { RecordedOf } from './recorded.ts'
@@ -59,8 +60,13 @@ export interface EventSubscriptionSettings {
   readonly onCaughtUp: (() => void) | undefined
 }
 
-/** @throws `core.option_invalid`. */
+const NAMES: OptionNames = optionNames<EventSubscriptionOptions<EventContract>>({
+  name: true, contracts: true, from: true, start: true, batchMax: true, retry: true, onPoison: true, timeoutMs: true, onCaughtUp: true,
+})
+
+/** @throws `core.option_invalid`, `core.option_unknown`. */
 export function subscriptionSettings(options: EventSubscriptionOptions<EventContract>): EventSubscriptionSettings {
+  refuseUnknown('events.subscribe', options, NAMES)
   const { name, retry } = options
   const [base = '', version = '1'] = name.split('@')
   if (!isName(base) || !/^\d{1,9}$/.test(version)) {

@@ -111,6 +111,18 @@ describe('a handler within a store', () => {
     }
   })
 
+  test('is told apart from its outbox, and misspelt options of stores and subscriptions are refused', async () => {
+    await using rig = new StoreRig()
+    const store = rig.store()
+    expect(() => rig.bus({ outbox: store as never })).toThrow(expect.objectContaining({ code: 'core.option_invalid' }))
+    expect(() => rig.bus().on(Placed, { group: 'book', within: store.outbox as never }, () => {})).toThrow(expect.objectContaining({ code: 'core.option_invalid' }))
+    expect(() => rig.store({ leaseMS: 1 } as never)).toThrow(expect.objectContaining({ code: 'core.option_unknown' }))
+    expect(() => store.events.subscribe({ name: 'all', contracts: [Noted], form: 1 } as never, () => {})).toThrow(expect.objectContaining({ code: 'core.option_unknown' }))
+    const bus = rig.bus({ outbox: store.outbox })
+    await bus.start()
+    expect(await rejection(store.events.append('account-1', 'noStream', []))).toMatchObject({ code: 'core.option_invalid', details: { option: 'facts' } })
+  })
+
   test('gets what was prepared before the transaction', async () => {
     await using rig = new StoreRig()
     const bus = rig.bus()
