@@ -1,3 +1,4 @@
+import { getPostgreSQLEventStore } from '@event-driven-io/emmett-postgresql'
 import { Pool } from 'pg'
 import { postgresBackend } from '../src/adapters/postgres/index.ts'
 import { systemClock } from '../src/core/clock.ts'
@@ -30,6 +31,7 @@ export async function appendSuite(rounds: number, progress: (text: string) => vo
   await store.open({
     clock: systemClock, random: systemRandom, logger: silentLogger, service: 'bench', instance: 'bench', isOwnTransport: false, report: () => undefined,
   })
+  const emmett = getPostgreSQLEventStore(server.url)
   let runs = 0
   const streams = (): { readonly next: (index: number) => { readonly stream: string; readonly before: bigint } } => {
     const run = ++runs
@@ -50,6 +52,11 @@ export async function appendSuite(rounds: number, progress: (text: string) => vo
   const ourAppend = async (stream: string, before: bigint): Promise<void> => {
     await store.log.append(stream, before < 0n ? 'noStream' : before, [orderEvent()])
   }
+  const peerAppend = async (stream: string, before: bigint): Promise<void> => {
+    const { message } = orderEvent()
+    const data = { orderId: message.id, customer: 'customer-0001', lines: 'x'.repeat(180), totalCents: 12_345 }
+    await emmett.appendToStream(stream, [{ type: message.type, data }], { expectedStreamVersion: before < 0n ? 'STREAM_DOES_NOT_EXIST' : before + 1n })
+  }
   const appends = (name: string, writers: number, append: (stream: string, before: bigint) => Promise<void>): Case => ({
     name,
     run: async () => {
@@ -68,6 +75,7 @@ export async function appendSuite(rounds: number, progress: (text: string) => vo
   const results = await measure([
     appends('raw statement: append, 16 writers', WRITERS, rawAppend),
     appends('trunkline: append, 16 writers', WRITERS, ourAppend),
+    appends('emmett: append, 16 writers', WRITERS, peerAppend),
     appends('raw statement: append, 1 writer', 1, rawAppend),
     appends('trunkline: append, 1 writer', 1, ourAppend),
     {
@@ -108,6 +116,7 @@ export async function appendSuite(rounds: number, progress: (text: string) => vo
       },
     },
   ], rounds, progress)
+  await emmett.close()
   await store.close()
   await pool.end()
   await server.close()
@@ -116,6 +125,7 @@ export async function appendSuite(rounds: number, progress: (text: string) => vo
     results,
     ratios: [
       { name: 'append, 16 writers ÷ one raw statement', value: rate('trunkline: append, 16 writers') / rate('raw statement: append, 16 writers'), bound: 0.8, kind: 'at least' },
+      { name: 'append, 16 writers ÷ Emmett', value: rate('trunkline: append, 16 writers') / rate('emmett: append, 16 writers'), bound: 2, kind: 'at least' },
       { name: 'follow ÷ raw read', value: rate('trunkline: follow from the beginning, 500 a page') / rate('raw statement: read by position, 500 a page'), bound: 0.4, kind: 'at least' },
     ],
   }
