@@ -12,6 +12,12 @@ const EXPIRES_MS = 30_000
 const HEARTBEAT_MS = 5_000
 /** Without a message or heartbeat for this long a pull request is taken for lost. */
 const SILENCE_MAX_MS = 3 * HEARTBEAT_MS
+/**
+ * The same for the first request after a repair: a server that is still deleting a stream gives a consumer on it, and never
+ * says that it went with the stream.
+ */
+const PROBE_HEARTBEAT_MS = 1_000
+const PROBE_SILENCE_MAX_MS = 3 * PROBE_HEARTBEAT_MS
 const NANOSECONDS = 1_000_000
 const RECOVERY = { initialMs: RECONNECT_INITIAL_MS, factor: 2, maxMs: RECONNECT_DELAY_MAX_MS }
 
@@ -59,6 +65,8 @@ export class NatsPuller implements LinkListener, Beating {
   #held = 0
   #state: 'stopped' | 'running' | 'recovering' = 'stopped'
   #silentBeats = 0
+  /** True from a repair until the server shows a sign of life. */
+  #isProbing = false
   #recoveries = 0
   #recoveryTimer: Timer | undefined
   #recoverySince = 0
@@ -121,7 +129,7 @@ export class NatsPuller implements LinkListener, Beating {
       return
     }
     this.#silentBeats += 1
-    if (this.#silentBeats > this.#pulse.beatsIn(SILENCE_MAX_MS)) this.#recover()
+    if (this.#silentBeats > this.#pulse.beatsIn(this.#isProbing ? PROBE_SILENCE_MAX_MS : SILENCE_MAX_MS)) this.#recover()
   }
 
   /** A new inbox: requests of the old one lose their interest, so that none of them fills the window twice. */
@@ -139,7 +147,8 @@ export class NatsPuller implements LinkListener, Beating {
     // Half windows at a time keep the requests few and the server never out of work.
     if (room <= 0 || (room * 2 < this.#windowMax && this.#asked > 0)) return
     this.#asked += room
-    const request = `{"batch":${room},"expires":${EXPIRES_MS * NANOSECONDS},"idle_heartbeat":${HEARTBEAT_MS * NANOSECONDS}}`
+    const heartbeatMs = this.#isProbing ? PROBE_HEARTBEAT_MS : HEARTBEAT_MS
+    const request = `{"batch":${room},"expires":${EXPIRES_MS * NANOSECONDS},"idle_heartbeat":${heartbeatMs * NANOSECONDS}}`
     try {
       this.#link.publish(this.#requestSubject, Buffer.from(request), this.#inbox)
     } catch (error) {
@@ -159,6 +168,7 @@ export class NatsPuller implements LinkListener, Beating {
     if (this.#asked > 0) this.#asked -= 1
     this.#held += 1
     this.#recoveries = 0
+    this.#isProbing = false
     const place = placeOf(reply, this.#ackPrefix)
     const { data } = message
     this.#target.onPulled({ ...place, data, text: this.#textOf(message, data, reply), reply })
@@ -178,6 +188,7 @@ export class NatsPuller implements LinkListener, Beating {
     const status = statusOf(text)
     if (status === 100) {
       this.#recoveries = 0
+      this.#isProbing = false
       return
     }
     const left = parseHeaders(text).others.get('nats-pending-messages')
@@ -216,6 +227,7 @@ export class NatsPuller implements LinkListener, Beating {
     this.#link.trouble(this.#ackPrefix, problem === undefined ? undefined : `${this.#plan.name} does not deliver: ${problem}`)
     if (!this.#link.isUp) return // onLinkUp comes
     if (problem === undefined) {
+      this.#isProbing = true
       this.#renew()
       this.#refill()
     } else this.#recover()
