@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import type { Client } from 'pg'
-import { postgres } from '../../../src/adapters/postgres/index.ts'
+import { postgres, postgresBackend } from '../../../src/adapters/postgres/index.ts'
 import type { Delivery } from '../../../src/bus/port.ts'
 import { freePort } from '../../servers/free-port.ts'
 import { tcpProxy } from '../../servers/tcp-proxy.ts'
 import { TransactionPooler } from '../../servers/transaction-pooler.ts'
 import { until } from '../../servers/until.ts'
-import { postgresRig } from './postgres-rig.ts'
+import { postgresRig, storeHost } from './postgres-rig.ts'
 import { acknowledge, event, OpenTransport, TestHost } from './postgres-transport-rig.ts'
 
 const rig = postgresRig()
@@ -136,6 +136,57 @@ describe('order of a key', () => {
     }
     await until(async () => (await rowsLeft(client)) === 0)
     await Promise.all(publishers.map(({ transport }) => transport.close()))
+  })
+
+  test('is that of the commits where a transaction stores a message and takes its time', async () => {
+    const url = await rig.database()
+    const store = postgresBackend({ connectionString: url })
+    const { transport } = store
+    if (transport === undefined) throw new Error('it is a transport, too')
+    await transport.open(new TestHost())
+    await store.open(storeHost({ isOwnTransport: true }))
+    await using other = await OpenTransport.open({ connectionString: url })
+    await using client = await admin(url)
+    await other.subscribe({ order: 'key' }, acknowledge)
+    const later = Promise.withResolvers<void>()
+    const unit = store.transact(async (tx) => {
+      await tx.write([{ ...event({ id: 'first', key: 'k' }), shard: 0 }])
+      later.resolve()
+      // The other publisher waits for the key, or has stored its message already.
+      await until(async () => (await client.query("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")).rows.length > 0 || other.deliveries.length > 0)
+    })
+    await later.promise
+    await other.publish(['second'], { key: 'k' })
+    await unit
+    await until(() => other.deliveries.length === 2)
+    expect(other.ids).toEqual(['first', 'second'])
+    await store.close()
+    await transport.close()
+  })
+
+  test('goes on where a message is stored while the one before it is acknowledged', async () => {
+    const url = await rig.database()
+    await using one = await OpenTransport.open({ connectionString: url })
+    await using blocker = await admin(url)
+    const held: Delivery[] = []
+    await one.subscribe({ order: 'key' }, (delivery) => held.push(delivery))
+    await one.publish(['first'], { key: 'k' })
+    await until(() => held.length === 1)
+    await blocker.query('BEGIN')
+    await blocker.query('SELECT 1 FROM trunkline.bus_delivery FOR UPDATE')
+    const acknowledged = held[0]?.ack()
+    const waits = async (count: number): Promise<boolean> => (await blocker.query("SELECT 1 FROM pg_locks WHERE NOT granted")).rows.length >= count
+    await until(() => waits(1))
+    let isStored = false
+    const published = one.publish(['second'], { key: 'k' }).then(() => {
+      isStored = true
+    })
+    await until(async () => isStored || await waits(2))
+    await blocker.query('COMMIT')
+    await Promise.all([acknowledged, published])
+    await until(() => held.length === 2)
+    expect(held[1]?.message.id).toBe('second')
+    await held[1]?.ack()
   })
 
   test('begins and ends with what waits when the group changes', async () => {
