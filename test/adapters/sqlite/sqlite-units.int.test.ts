@@ -2,7 +2,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { sqliteBackend } from '../../../src/adapters/sqlite/index.ts'
 import type { SqliteBackend, SqliteHandle, SqliteHandleStatement, SqliteOptions } from '../../../src/adapters/sqlite/index.ts'
-import { TestHost, Workplace, event, group, publish, until } from './sqlite-rig.ts'
+import { Inbox, TestHost, Workplace, command, event, group, publish, until } from './sqlite-rig.ts'
 
 let place: Workplace
 const opened: SqliteBackend[] = []
@@ -59,6 +59,27 @@ class CountingDatabase extends DatabaseSync {
   }
 }
 
+/** Counts how often somebody waited in vain for the lock, on the thread. */
+class WaitingDatabase extends DatabaseSync {
+  static blocked = 0
+
+  override prepare(sql: string): ReturnType<DatabaseSync['prepare']> {
+    const statement = super.prepare(sql)
+    if (sql === 'BEGIN IMMEDIATE') {
+      const run = statement.run.bind(statement)
+      statement.run = () => {
+        try {
+          return run()
+        } catch (error) {
+          WaitingDatabase.blocked++
+          throw error
+        }
+      }
+    }
+    return statement
+  }
+}
+
 describe('units at the same time', () => {
   test('64 of them share a few commits', async () => {
     tables()
@@ -95,9 +116,11 @@ describe('units at the same time', () => {
   test('one whose foreign key the commit refuses fails alone, whoever shared the commit', async () => {
     tables()
     const backend = await open()
+    let runs = 0
     const outcomes = await Promise.allSettled(
       Array.from({ length: 10 }, (_, id) =>
         backend.transact((tx) => {
+          runs++
           tx.handle.prepare(INSERT).run(id, 'x')
           if (id === 4) tx.handle.exec('INSERT INTO child VALUES (1, 99)')
           return Promise.resolve()
@@ -106,6 +129,8 @@ describe('units at the same time', () => {
     )
     expect(outcomes[4]).toMatchObject({ status: 'rejected', reason: { code: 'store.refused', cause: { errcode: 787 } } })
     expect(ids()).toStrictEqual([0, 1, 2, 3, 5, 6, 7, 8, 9])
+    // Together, and then one by one.
+    expect(runs).toBeLessThanOrEqual(20)
   })
 
   test.each(['swallows it', 'throws it on'])('one that ends the transaction with INSERT OR ROLLBACK and %s fails alone', async (mode) => {
@@ -156,6 +181,39 @@ describe('units at the same time', () => {
   })
 })
 
+test('a command whose group was made by a unit that failed reaches the group that comes', async () => {
+  const backend = await open({}, true)
+  await backend.transport.open(new TestHost())
+  const row = { ...command(), shard: 0 }
+  const failing = backend.transact((tx) => tx.write([{ ...command(), shard: 0 }]).then(() => Promise.reject(new RangeError('on purpose'))))
+  const working = backend.transact((tx) => tx.write([row]))
+  await expect(failing).rejects.toThrow('on purpose')
+  await working
+  const inbox = new Inbox()
+  // It would get the number of the group that was undone.
+  await backend.transport.subscribe(group(), () => {})
+  await backend.transport.subscribe(group({ kind: 'command', group: 'tests.do-thing', types: ['tests.do-thing'] }), inbox.sink)
+  expect((await inbox.next()).message.id).toBe(row.message.id)
+  expect(place.count('SELECT count(*) FROM trunkline_delivery')).toBe(1)
+  await backend.transport.close()
+})
+
+test('tells of what others commit, and not of its own commits', async () => {
+  const [one, other] = [await open(), await open()]
+  const heard = { one: 0, other: 0 }
+  one.onCommitted(() => heard.one++)
+  other.onCommitted(() => heard.other++)
+  const append = (backend: SqliteBackend, stream: string): Promise<unknown> => backend.log.append(stream, 'noStream', [{ message: event().message, isPublic: false }])
+  await append(one, 'order-1')
+  await until(() => heard.other === 1)
+  const failing = one.transact((tx) => tx.append('order-2', 'noStream', [{ message: event().message, isPublic: false }]).then(() => Promise.reject(new RangeError('on purpose'))))
+  await Promise.allSettled([failing, append(one, 'order-3')])
+  await until(() => heard.other === 2)
+  expect(heard.one).toBe(0)
+  await append(other, 'order-4')
+  await until(() => heard.one === 1)
+})
+
 describe('the handle of a unit', () => {
   test.each([
     'COMMIT', 'rollback', ' /* now */ END', '-- so\nBEGIN', 'SAVEPOINT mine', 'RELEASE trunkline_unit', "INSERT INTO account VALUES (9, ';'); COMMIT",
@@ -194,14 +252,14 @@ describe('the handle of a unit', () => {
       kept = { handle: tx.handle, statement: tx.handle.prepare('DELETE FROM account'), rows }
       return Promise.resolve()
     })
-    const over = expect.objectContaining({ code: 'outbox.unit_over' })
-    expect(() => kept?.handle.exec('DELETE FROM account')).toThrow(over)
-    expect(() => kept?.statement.run()).toThrow(over)
-    expect(() => kept?.rows.next()).toThrow(over)
     // No reader keeps the connection on an old state of the file.
     place.database().exec("INSERT INTO account VALUES (4, 'by another connection')")
     await backend.transact((tx) => Promise.resolve(tx.handle.prepare(INSERT).run(5, 'x')))
     expect(ids()).toStrictEqual([1, 2, 3, 4, 5])
+    const over = expect.objectContaining({ code: 'outbox.unit_over' })
+    expect(() => kept?.handle.exec('DELETE FROM account')).toThrow(over)
+    expect(() => kept?.statement.run()).toThrow(over)
+    expect(() => kept?.rows.next()).toThrow(over)
   })
 })
 
@@ -229,25 +287,28 @@ describe('a unit that waits', () => {
     expect(ids()).toStrictEqual([3, 4])
   })
 
-  test('keeps deliveries waiting, not the event loop, and other processes write after it', async () => {
+  test('keeps deliveries waiting without blocking the thread on its lock, and other processes write after it', async () => {
     tables()
-    const backend = await open()
+    const backend = await open({ driver: WaitingDatabase })
     await backend.transport.open(new TestHost())
     const taken: string[] = []
     await backend.transport.subscribe(group(), (delivery) => {
       taken.push(delivery.message.id)
     })
-    const holds = gate()
+    const [begins, holds] = [gate(), gate()]
     const unit = backend.transact(async (tx) => {
       tx.handle.prepare(INSERT).run(1, 'x')
+      begins.open()
       await holds.opened
     })
+    await begins.opened
     const published = publish(backend.transport, event({ id: 'meanwhile' }))
+    const held = backend.leases.hold(['work'], 'one', 60_000, 1)
     let ticks = 0
     await until(() => ++ticks > 20)
-    expect(taken).toStrictEqual([])
+    expect([taken, WaitingDatabase.blocked]).toStrictEqual([[], 0])
     holds.open()
-    await Promise.all([unit, published])
+    await Promise.all([unit, published, held])
     await until(() => taken.length === 1)
     place.database().exec("INSERT INTO account VALUES (2, 'x')")
     expect(ids()).toStrictEqual([1, 2])
