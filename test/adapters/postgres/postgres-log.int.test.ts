@@ -70,28 +70,30 @@ test('gives nothing behind a gap whose transaction is open, and everything when 
   await store.close()
 })
 
-test('waits for those who may fill the gap and not for those who came later', async () => {
+test.each([true, false])('waits for those who may fill the gap and not for those who came later (filled: %s)', async (isFilled) => {
   const store = await openStore({ connectionString: await rig.database() })
   const gates = { early: new Gate(), late: new Gate() }
-  const open = async (stream: string, gate: Gate): Promise<{ readonly done: Promise<unknown> }> => {
+  const open = async (stream: string, gate: Gate, isCommitted: boolean): Promise<{ readonly done: Promise<unknown> }> => {
     const appended = new Gate()
     const done = store.transact(async (tx) => {
       await tx.append(stream, 'noStream', [newEvent()])
       appended.open()
       await gate.opened
-    })
+      if (!isCommitted) throw new Error('given up')
+    }).catch(() => undefined)
     await appended.opened
     return { done }
   }
-  const early = await open('early-1', gates.early)
+  const early = await open('early-1', gates.early, isFilled)
   await store.log.append('middle-1', 'noStream', [newEvent()])
   expect(streamsOf(await readAll(store.log))).toEqual([])
-  const late = await open('late-1', gates.late)
+  const late = await open('late-1', gates.late, true)
   gates.early.open()
   await early.done
-  expect(streamsOf(await readAll(store.log))).toEqual(['early-1@0', 'middle-1@0'])
+  expect(streamsOf(await readAll(store.log))).toEqual(isFilled ? ['early-1@0', 'middle-1@0'] : ['middle-1@0'])
   gates.late.open()
   await late.done
+  expect(streamsOf(await readAll(store.log)).at(-1)).toBe('late-1@0')
   await store.close()
 })
 
