@@ -17,8 +17,12 @@ const SUITES: Readonly<Record<string, Readonly<Record<string, () => Promise<Suit
   },
   outbox: {
     commit: async () => (await import('./outbox-commit.ts')).commitSuite,
+    'relay-nats': async () => (await import('./outbox-relay-nats.ts')).relayNatsSuite,
+    'relay-rabbitmq': async () => (await import('./outbox-relay-rabbitmq.ts')).relayRabbitmqSuite,
+    units: async () => (await import('./outbox-units.ts')).unitsSuite,
   },
   store: {
+    append: async () => (await import('./store-append.ts')).appendSuite,
     order: async () => (await import('./store-order.ts')).orderSuite,
     append: async () => (await import('./store-append.ts')).appendSuite,
     sqlite: async () => (await import('./store-sqlite.ts')).sqliteStoreSuite,

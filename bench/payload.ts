@@ -21,6 +21,8 @@ export const orderSchema = z.object(fields)
 export const Order = event('bench.order-placed', { schema: orderSchema })
 /** The same fields, in order by key. */
 export const KeyedOrder = event('bench.keyed-order-placed', { schema: orderSchema, key: ({ orderId }) => orderId })
+/** The same fields, in streams of events only. */
+export const OrderFact = event('bench.order-recorded', { schema: orderSchema, visibility: 'private' })
 /** The same fields, for the light plane only. */
 export const Sighting = event('bench.order-sighted', { schema: z.object(fields) })
 /** The same fields as a question. */
