@@ -25,6 +25,9 @@ export interface SqlHandle {
 /** Recognises the handles of one library by their members. */
 type SqlHandleReader = (handle: unknown) => SqlHandle | undefined
 
+/** For what libraries say of themselves: what PostgreSQL would say. */
+const ENDED = { code: '25P01', severity: 'ERROR', message: 'the transaction has ended' }
+
 /** Causes of causes that are looked at. */
 const CAUSES_MAX = 5
 
@@ -89,7 +92,7 @@ const kyselyHandle: SqlHandleReader = (handle) => {
       const plain = foreignMethod(handle, 'withoutPlugins')?.()
       return rowsIn(await foreignMethod(plain, 'executeQuery')?.({ sql: text, parameters: values.map(arrayText), query, queryId: { queryId: 'trunkline' } }))
     },
-    reason: causeWithState,
+    reason: (thrown) => (String(foreignField(thrown, 'message')).startsWith('Transaction is already ') ? ENDED : causeWithState(thrown)),
   }
 }
 
@@ -135,8 +138,8 @@ const prismaHandle: SqlHandleReader = (handle) => {
 function prismaReason(thrown: unknown): unknown {
   const code = foreignField(thrown, 'code')
   if (code === 'P2034') return { code: '40001', severity: 'ERROR', message: 'a write conflict or a deadlock' }
-  // Its transaction has ended, or took longer than it lets one take.
-  if (code === 'P2028') return { code: '25P01', severity: 'ERROR', message: 'its transaction has ended' }
+  // Also for one that took longer than Prisma lets it take.
+  if (code === 'P2028') return ENDED
   const meta = foreignField(thrown, 'meta')
   const cause = foreignField(foreignField(meta, 'driverAdapterError'), 'cause') ?? meta
   const state = foreignField(cause, 'originalCode') ?? foreignField(cause, 'code')

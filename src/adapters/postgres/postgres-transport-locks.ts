@@ -20,8 +20,9 @@ const JOIN_LOCK = 0x544b_0014
 const QUICK = "set_config('synchronous_commit', 'off', true)"
 const PLANNED = "set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true)"
 
+// Also sent through clients of others, of which some cannot read a column that is void.
 const STORE = new PgStatement(
-  `SELECT pg_advisory_xact_lock_shared(${ORDER_LOCK}, $1), (SELECT count(pg_advisory_xact_lock(${LANE_LOCK}, lane)) FROM unnest($2::integer[]) AS lane)`,
+  `SELECT pg_advisory_xact_lock_shared(${ORDER_LOCK}, $1)::text, (SELECT count(pg_advisory_xact_lock(${LANE_LOCK}, lane)) FROM unnest($2::integer[]) AS lane)`,
 )
 const SETTLE = new PgStatement(
   `SELECT ${QUICK}, ${PLANNED}, pg_advisory_xact_lock_shared(${ORDER_LOCK}, $1),
