@@ -24,7 +24,6 @@ const SUITES: Readonly<Record<string, Readonly<Record<string, () => Promise<Suit
   store: {
     append: async () => (await import('./store-append.ts')).appendSuite,
     order: async () => (await import('./store-order.ts')).orderSuite,
-    append: async () => (await import('./store-append.ts')).appendSuite,
     sqlite: async () => (await import('./store-sqlite.ts')).sqliteStoreSuite,
   },
 }

@@ -49,28 +49,28 @@ async function openOurs(url: string, pool: Pool): Promise<Opened> {
     cases: [
       {
         name: 'trunkline: outbox.in(client), keyed',
-        run: async () => emptied(await windowed(COUNT, CONNECTIONS, (index) => transaction(pool, async (client) => {
+        run: async () => await emptied(await windowed(COUNT, CONNECTIONS, (index) => transaction(pool, async (client) => {
           await client.query(INSERT, VALUES)
           await store.outbox.in(client).publish(KeyedOrder, keyed(index))
         }))),
       },
       {
         name: 'trunkline: outbox.in(client), no key',
-        run: async () => emptied(await windowed(COUNT, CONNECTIONS, () => transaction(pool, async (client) => {
+        run: async () => await emptied(await windowed(COUNT, CONNECTIONS, () => transaction(pool, async (client) => {
           await client.query(INSERT, VALUES)
           await store.outbox.in(client).publish(Order, order)
         }))),
       },
       {
         name: 'trunkline: store.transaction, keyed',
-        run: async () => emptied(await windowed(COUNT, CONNECTIONS, (index) => store.transaction(async (unit) => {
+        run: async () => await emptied(await windowed(COUNT, CONNECTIONS, (index) => store.transaction(async (unit) => {
           await unit.tx.query(NAMED)
           unit.publish(KeyedOrder, keyed(index))
         }))),
       },
       {
         name: 'trunkline: store.transaction, no key',
-        run: async () => emptied(await windowed(COUNT, CONNECTIONS, () => store.transaction(async (unit) => {
+        run: async () => await emptied(await windowed(COUNT, CONNECTIONS, () => store.transaction(async (unit) => {
           await unit.tx.query(NAMED)
           unit.publish(Order, order)
         }))),
@@ -103,11 +103,11 @@ function rawCases(pool: Pool): readonly Case[] {
     { name: 'pg: business row', run: async () => ({ perSecond: await windowed(COUNT, CONNECTIONS, () => transaction(pool, (client) => client.query(INSERT, VALUES))) }) },
     {
       name: 'pg: business row + outbox row',
-      run: async () => emptied(await windowed(COUNT, CONNECTIONS, (index) => transaction(pool, async (client) => {
+      run: async () => await emptied(await windowed(COUNT, CONNECTIONS, (index) => transaction(pool, async (client) => {
         await client.query(INSERT, VALUES)
         await client.query(HAND, row(index))
       }))),
     },
-    { name: 'pg: both as one statement', run: async () => emptied(await windowed(COUNT, CONNECTIONS, (index) => pool.query(HAND_CTE, [...VALUES, ...row(index)]))) },
+    { name: 'pg: both as one statement', run: async () => await emptied(await windowed(COUNT, CONNECTIONS, (index) => pool.query(HAND_CTE, [...VALUES, ...row(index)]))) },
   ]
 }

@@ -50,11 +50,11 @@ async function cases(channel: ConfirmChannel, pool: Pool): Promise<readonly Case
     return sample
   }
   return [
-    { name: 'trunkline: relay, no keys', run: async () => purged(await drained(pool, 'plain')) },
-    { name: 'trunkline: relay, keyed', run: async () => purged(await drained(pool, 'keyed')) },
+    { name: 'trunkline: relay, no keys', run: async () => await purged(await drained(pool, 'plain')) },
+    { name: 'trunkline: relay, keyed', run: async () => await purged(await drained(pool, 'keyed')) },
     {
       name: 'by hand: claim 500, publish, delete',
-      run: async () => purged(await drainedByHand(pool, async (rows) => {
+      run: async () => await purged(await drainedByHand(pool, async (rows) => {
         for (const row of rows) publish(row)
         await channel.waitForConfirms()
       })),

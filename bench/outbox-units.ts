@@ -90,7 +90,7 @@ async function openHand(url: string, pool: Pool): Promise<{ readonly cases: read
     let left = count
     let busy = 0
     await new Promise<void>((resolve, reject) => {
-      const next = (): void => {
+      const handOut = (): void => {
         while (busy < inFlight && waiting.length > 0) {
           const batch = waiting.splice(0, sizeMax)
           busy++
@@ -99,14 +99,14 @@ async function openHand(url: string, pool: Pool): Promise<{ readonly cases: read
             busy--
             left -= batch.length
             if (left === 0) resolve()
-            else next()
+            else handOut()
           }, reject)
         }
       }
       void (async () => {
         for await (const message of messages) {
           waiting.push(message)
-          next()
+          handOut()
         }
       })()
     })
