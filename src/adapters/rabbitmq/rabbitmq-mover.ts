@@ -63,7 +63,8 @@ export class RabbitMover {
   later(moved: Moved, delayMs: number, headers: RabbitTable): Promise<void> {
     if (!(delayMs > 0)) return this.toQueue(moved, moved.queue, headers)
     const { level, heldMs, leftMs } = delayOf(delayMs)
-    const until = Math.ceil(this.#host.clock.nowMs() + heldMs)
+    // The clock tells whole milliseconds that have passed: up to one more may be gone already, and early is never.
+    const until = Math.ceil(this.#host.clock.nowMs() + heldMs) + 1
     const left = leftMs > 0 ? { [DELAY_LEFT_HEADER]: `${Math.ceil(leftMs)}` } : {}
     return this.toQueue(moved, this.#names.delay(level), { ...headers, [DELAY_UNTIL_HEADER]: `${until}`, [DELAY_QUEUE_HEADER]: moved.queue, ...left })
   }
