@@ -50,7 +50,7 @@ export function adopted(handle: unknown, adopter: SqliteAdopter): SqliteStoreUni
 }
 
 function connectionOf(handle: unknown, { session, source }: SqliteAdopter): SqliteConnection {
-  if (!isDatabase(handle)) throw unknownHandle('a database of node:sqlite or better-sqlite3 inside a transaction', `of the type ${typeof handle}`)
+  if (!isDatabase(handle)) throw unknownHandle('a database of node:sqlite or better-sqlite3 inside a transaction, or a handle of Drizzle or Knex over one', `of the type ${typeof handle}`)
   const { database } = session.unitConnection
   // The store's own connection belongs to its units, unless the caller has given it.
   if (handle === database && 'database' in source) return session.unitConnection

@@ -7,6 +7,7 @@ import type { SqliteConnection } from './sqlite-connection.ts'
 import { SqliteDeadLetters } from './sqlite-dead-letters.ts'
 import { SqliteUnitHandle } from './sqlite-handle.ts'
 import type { SqliteHandle } from './sqlite-handle.ts'
+import { databaseUnder } from './sqlite-handles.ts'
 import { SqliteLight } from './sqlite-light.ts'
 import { settingsFrom } from './sqlite-options.ts'
 import type { SqliteOptions, SqliteSettings } from './sqlite-options.ts'
@@ -116,8 +117,9 @@ export class SqliteBackend implements StoreBackend<SqliteHandle> {
   }
 
   async adopt(handle: unknown): Promise<UnitTransaction<unknown>> {
+    const database = await databaseUnder(handle)
     const { host, session, closing } = this.#opened()
-    return await Promise.resolve(adopted(handle, { host, session, source: this.#settings.source, closing: closing.signal }))
+    return adopted(database, { host, session, source: this.#settings.source, closing: closing.signal })
   }
 
   onCommitted(listener: () => void): () => void {
