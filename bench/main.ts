@@ -20,9 +20,12 @@ const SUITES: Readonly<Record<string, Readonly<Record<string, () => Promise<Suit
     'relay-nats': async () => (await import('./outbox-relay-nats.ts')).relayNatsSuite,
     'relay-rabbitmq': async () => (await import('./outbox-relay-rabbitmq.ts')).relayRabbitmqSuite,
     units: async () => (await import('./outbox-units.ts')).unitsSuite,
+    path: async () => (await import('./outbox-path.ts')).pathSuite,
+    idle: async () => (await import('./outbox-idle.ts')).idleSuite,
   },
   store: {
     append: async () => (await import('./store-append.ts')).appendSuite,
+    follow: async () => (await import('./store-follow.ts')).followSuite,
     order: async () => (await import('./store-order.ts')).orderSuite,
     sqlite: async () => (await import('./store-sqlite.ts')).sqliteStoreSuite,
   },
