@@ -11,6 +11,8 @@ export interface PublishStep {
   readonly message: WireMessage
   /** What an answer is matched by; only for queries. */
   readonly token?: string
+  /** Light-plane address of the one instance that a query is for. */
+  readonly to?: string | undefined
   /** Milliseconds to be stored in, where the publisher set its own limit. */
   readonly timeoutMs?: number
 }

@@ -270,8 +270,11 @@ export interface LightPlane {
   onReply(sink: (token: string, reply: LightReply) => void): void
   /** Sends an event to every broadcast subscription; resolves when it was handed to the link, undefined where it was so at once. */
   broadcast(message: WireMessage): Promise<void> | undefined
-  /** Sends a request to one of the instances that answer its type. `token` is unique per instance and safe in a subject. */
-  request(message: WireMessage, token: string): Promise<void> | undefined
+  /**
+   * Sends a request to one of the instances that answer its type; with `to`, the address of one, to that one alone, which gives
+   * `no-responder` where it is known to be gone or not to answer the type. `token` is unique per instance and safe in a subject.
+   */
+  request(message: WireMessage, token: string, to?: string): Promise<void> | undefined
   /** The address that an answer with this token goes to, for messages that travel on the durable plane. */
   replyAddress(token: string): string
   /** Answers. `replyTo` is what came with the request. */

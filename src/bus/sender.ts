@@ -155,7 +155,7 @@ export class Sender {
       return stored
     }
     const light = this.light(isEvent ? 'canBroadcast' : 'canRequest', message.type)
-    return isEvent ? light.broadcast(message) : light.request(message, step.token ?? '')
+    return isEvent ? light.broadcast(message) : light.request(message, step.token ?? '', step.to)
   }
 
   /**

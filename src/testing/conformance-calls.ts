@@ -129,6 +129,41 @@ export const callCases: readonly ConformanceCase[] = casesOf('calls', [], [
     },
   },
   {
+    name: 'hands a question that is for one instance to that one alone',
+    needs: ['canRequest'],
+    async run(stage) {
+      const [asking, first, second] = [await stage.port('shop'), await stage.port('pricing'), await stage.port('pricing')]
+      const taken: string[] = []
+      const replies: string[] = []
+      asking.light.onReply((token, reply) => replies.push(`${token} ${reply.kind}`))
+      for (const [name, { light }] of [['first', first], ['second', second]] as const) {
+        await light.onRequest(Quote.type, ({ message, replyTo }) => {
+          taken.push(`${name} ${message.id}`)
+          void light.reply(replyTo ?? '', wireMessage({ type: Quote.type, outcome: 'ok' }, { text: '' }))
+        })
+      }
+      for (const n of range(1, 10)) await asking.light.request(wireMessage({ type: Quote.type, id: `q${n}` }, { n }), `t${n}`, second.light.address)
+      await stage.until('all are answered', () => replies.length >= 10)
+      deepEqual(taken.toSorted(), range(1, 10).map((n) => `second q${n}`).toSorted())
+      deepEqual(replies.toSorted(), range(1, 10).map((n) => `t${n} reply`).toSorted())
+    },
+  },
+  {
+    name: 'says that nobody answers where the one instance that a question is for does not answer it',
+    needs: ['canRequest'],
+    async run(stage) {
+      const [asking, silent, answering] = [await stage.port('shop'), await stage.port('pricing'), await stage.port('pricing')]
+      const replies: string[] = []
+      asking.light.onReply((token, reply) => replies.push(`${token} ${reply.kind}`))
+      await answering.light.onRequest(Quote.type, ({ replyTo }) => void answering.light.reply(replyTo ?? '', wireMessage({ type: Quote.type, outcome: 'ok' }, { text: '' })))
+      await asking.light.request(wireMessage({ type: Quote.type }, { n: 1 }), 'here', answering.light.address)
+      await stage.until('the one that answers does', () => replies.length >= 1)
+      await asking.light.request(wireMessage({ type: Quote.type }, { n: 2 }), 'not-there', silent.light.address)
+      await stage.until('the other one is known not to', () => replies.length >= 2)
+      deepEqual(replies, ['here reply', 'not-there no-responder'])
+    },
+  },
+  {
     name: 'gives up an ask that takes too long, and drops and counts its late answer',
     needs: ['canRequest'],
     async run(stage) {

@@ -314,6 +314,16 @@ const MUTANTS: readonly Mutant[] = [
     { light: (inner) => ({ onReply: (sink) => inner.onReply((token, reply) => { if (reply.kind === 'reply') sink(token, reply) }) }) },
   ],
   [
+    'hands a question for one instance to any',
+    'hands a question that is for one instance to that one alone',
+    { light: (inner) => ({ request: (message, token) => inner.request(message, token) }) },
+  ],
+  [
+    'asks another instance where the one that was meant does not answer',
+    'says that nobody answers where the one instance that a question is for does not answer it',
+    { light: (inner) => ({ request: (message, token) => inner.request(message, token) }) },
+  ],
+  [
     'loses the outcome of an answer',
     'gives the asker a declared error with its data',
     { light: (inner) => ({ reply: (to, message) => inner.reply(to, { ...message, outcome: undefined }) }) },

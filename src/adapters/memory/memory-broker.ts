@@ -147,9 +147,10 @@ export class MemoryBroker implements DeadLetterPlane {
     }
   }
 
-  /** @internal Hands a request to one of the listeners of its type, in turn. */
-  request(message: WireMessage, instance: string, token: string): void {
-    const listeners = [...this.#listeners].filter((listener) => listener.kind === 'request' && listener.types.includes(message.type))
+  /** @internal Hands a request to one of the listeners of its type, in turn; those of one instance where `to` names it. */
+  request(message: WireMessage, instance: string, token: string, to?: string): void {
+    const answers = (listener: MemoryListener): boolean => listener.kind === 'request' && listener.types.includes(message.type)
+    const listeners = [...this.#listeners].filter((listener) => answers(listener) && (to === undefined || listener.instance === to))
     const turn = this.#nextResponder.get(message.type) ?? 0
     this.#nextResponder.set(message.type, turn + 1)
     const listener = listeners[turn % listeners.length]

@@ -137,8 +137,8 @@ class MemoryLight implements LightPlane {
     return undefined
   }
 
-  request(message: WireMessage, token: string): undefined {
-    this.#broker.request(message, this.address, token)
+  request(message: WireMessage, token: string, to?: string): undefined {
+    this.#broker.request(message, this.address, token, to)
     return undefined
   }
 

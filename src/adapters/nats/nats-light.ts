@@ -18,6 +18,15 @@ function isAddress(replyTo: string): boolean {
   return PLAIN_SUBJECT.test(replyTo) && !replyTo.startsWith('$') && !WILDCARD.test(replyTo)
 }
 
+function notAnInbox(message: WireMessage): Promise<never> {
+  return Promise.reject(new TrunklineError('bus.publish_refused', { type: message.type, id: message.id, problem: 'the address is not an inbox' }))
+}
+
+/** Where one instance takes requests of a type; more tokens than an answer's subject has, so that neither is taken for the other. */
+function directSubject(address: string, type: string): string {
+  return `${address}.q.${type}`
+}
+
 type LightSink = (delivery: LightDelivery) => void
 
 /** Core NATS: nothing is stored, and what is sent while the link is down is gone. */
@@ -42,8 +51,9 @@ export class NatsLight implements LightPlane {
     return this.#send(this.#names.broadcast(message.type), message, undefined, headerLines(message))
   }
 
-  request(message: WireMessage, token: string): Promise<void> | undefined {
-    return this.#send(this.#names.request(message.type), message, this.replyAddress(token), headerLines(message))
+  request(message: WireMessage, token: string, to?: string): Promise<void> | undefined {
+    if (to !== undefined && !isAddress(to)) return notAnInbox(message)
+    return this.#send(to === undefined ? this.#names.request(message.type) : directSubject(to, message.type), message, this.replyAddress(token), headerLines(message))
   }
 
   replyAddress(token: string): string {
@@ -51,9 +61,7 @@ export class NatsLight implements LightPlane {
   }
 
   reply(replyTo: string, message: WireMessage): Promise<void> | undefined {
-    if (!isAddress(replyTo)) {
-      return Promise.reject(new TrunklineError('bus.publish_refused', { type: message.type, id: message.id, problem: 'the reply address is not an inbox' }))
-    }
+    if (!isAddress(replyTo)) return notAnInbox(message)
     return this.#send(replyTo, message, undefined, answerLines(message))
   }
 
@@ -63,12 +71,14 @@ export class NatsLight implements LightPlane {
   }
 
   async onRequest(type: string, sink: LightSink): Promise<LightSubscription> {
-    const subject = this.#names.request(type)
-    const subscription = this.#link.subscribe(subject, type, (message) => {
-      const { data, reply } = message
+    const take = (message: NatsMessage): void => {
+      const { subject, data, reply } = message
       sink({ message: messageOf(headerText(message, data, reply, subject.length), data, ''), replyTo: reply === undefined || reply === '' ? undefined : reply })
-    })
-    return await this.#open([subscription])
+    }
+    const shared = this.#link.subscribe(this.#names.request(type), type, take)
+    // Without a queue group: what is sent to this instance is for no other.
+    const own = this.#link.subscribe(directSubject(this.address, type), undefined, take)
+    return await this.#open([shared, own])
   }
 
   /** Resolves when the server knows the interest, so that a request right after it finds a responder. */

@@ -14,6 +14,8 @@ export interface LightNote {
   readonly target: string
   readonly replyTo: string
   readonly message: WireMessage | undefined
+  /** The one instance that a request is for; undefined for any that answers. */
+  readonly to?: string | undefined
 }
 
 /** A light message that came in; `row` where it is too large for a notification and is to be read. */
@@ -71,7 +73,7 @@ export class PgLightRows {
     }
     return {
       statement: this.#send,
-      values: [notes.map(({ kind }) => kind), notes.map(({ target }) => plain(target)), heads, payloads, starts, lengths, packed(stored), channels],
+      values: [notes.map(({ kind }) => kind), notes.map(({ target }) => plain(target)), heads, payloads, starts, lengths, packed(stored), channels, notes.map(({ to }) => (to === undefined ? null : plain(to)))],
     }
   }
 
@@ -129,13 +131,13 @@ function sendText(schema: string): string {
   return `
     WITH quick AS (SELECT set_config('synchronous_commit', 'off', true)),
     note AS MATERIALIZED (
-      SELECT n.* FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::integer[], $8::text[]) WITH ORDINALITY
-        AS n (kind, target, head, payload, start, length, channel, place)
+      SELECT n.* FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::integer[], $8::text[], $9::text[]) WITH ORDINALITY
+        AS n (kind, target, head, payload, start, length, channel, addressee, place)
     ),
     goal AS MATERIALIZED (
       SELECT n.place, n.head, n.payload, n.start, n.length, i.address, i.inbox, i.is_listening FROM note n CROSS JOIN LATERAL (
         SELECT i.address, i.inbox, i.is_listening FROM ${schema}.bus_listener l JOIN ${schema}.bus_instance i ON i.id = l.instance_id
-        WHERE l.kind = 'request' AND l.type = n.target AND i.until > statement_timestamp() ORDER BY random() LIMIT 1
+        WHERE l.kind = 'request' AND l.type = n.target AND i.until > statement_timestamp() AND (n.addressee IS NULL OR i.address = n.addressee) ORDER BY random() LIMIT 1
       ) i WHERE n.kind = 'request'
       UNION ALL
       SELECT n.place, n.head, n.payload, n.start, n.length, i.address, i.inbox, i.is_listening

@@ -97,8 +97,8 @@ export class PgLight implements LightPlane {
     return this.#send({ kind: 'broadcast', target: message.type, replyTo: '', message })
   }
 
-  request(message: WireMessage, token: string): Promise<void> {
-    return this.#send({ kind: 'request', target: message.type, replyTo: this.replyAddress(token), message })
+  request(message: WireMessage, token: string, to?: string): Promise<void> {
+    return this.#send({ kind: 'request', target: message.type, replyTo: this.replyAddress(token), message, to })
   }
 
   reply(replyTo: string, message: WireMessage): Promise<void> {

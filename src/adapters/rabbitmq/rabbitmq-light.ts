@@ -12,6 +12,9 @@ import { RabbitStation, type StationSettings, type StationWork } from './rabbitm
 /** Between an inbox and a token; neither holds it. */
 const ADDRESS_MARK = '#'
 
+/** AMQP type of what comes back from an instance that does not answer the request. */
+const NOBODY = 'trunkline.no-responder'
+
 /** What the light plane is built on. */
 export interface LightSettings extends StationSettings {
   readonly names: RabbitNames
@@ -110,6 +113,8 @@ export class RabbitLight implements LightPlane {
   readonly #inStation: RabbitStation
   readonly #stations = new Set<RabbitStation>()
   #replySink: (token: string, reply: LightReply) => void = () => {}
+  /** What answers requests that are sent to this instance's inbox, by type. */
+  readonly #directSinks = new Map<string, Set<(delivery: LightDelivery) => void>>()
   #broadcasts = 0
 
   constructor(settings: LightSettings) {
@@ -141,8 +146,15 @@ export class RabbitLight implements LightPlane {
     return this.#send(this.#settings.names.light, message.type, message, {})
   }
 
-  request(message: WireMessage, token: string): Promise<void> {
+  request(message: WireMessage, token: string, to?: string): Promise<void> {
+    if (to !== undefined) return this.#sendDirect(message, token, to)
     return this.#send('', this.#settings.names.query(message.type), message, { mandatory: true, replyTo: this.address, correlationId: token })
+  }
+
+  /** To an instance's inbox, where a request is told from an answer by the address that it asks for an answer at. */
+  #sendDirect(message: WireMessage, token: string, to: string): Promise<void> {
+    if (!this.#settings.names.isInbox(to)) return notAnInbox(message)
+    return this.#send('', to, message, { mandatory: true, replyTo: this.address, correlationId: token })
   }
 
   replyAddress(token: string): string {
@@ -153,9 +165,7 @@ export class RabbitLight implements LightPlane {
     const mark = replyTo.lastIndexOf(ADDRESS_MARK)
     const queue = mark < 0 ? replyTo : replyTo.slice(0, mark)
     // The address came with a message: without this check it could name any queue of the broker.
-    if (!this.#settings.names.isInbox(queue)) {
-      return Promise.reject(new TrunklineError('bus.publish_refused', { type: message.type, id: message.id, problem: 'the reply address is not an inbox' }))
-    }
+    if (!this.#settings.names.isInbox(queue)) return notAnInbox(message)
     return this.#send('', queue, message, mark < 0 ? {} : { correlationId: replyTo.slice(mark + 1) })
   }
 
@@ -180,10 +190,13 @@ export class RabbitLight implements LightPlane {
       await channel.assertQueue(queue, { durable: true, autoDelete: true, arguments: LIGHT })
       return queue
     }
-    return this.#listen(`requests ${type}`, declare, (raw) => sink({ message: messageOf(raw), replyTo: replyAddressOf(raw) }))
+    const sinks = this.#directSinks.get(type) ?? new Set()
+    this.#directSinks.set(type, sinks)
+    sinks.add(sink)
+    return this.#listen(`requests ${type}`, declare, (raw) => sink({ message: messageOf(raw), replyTo: replyAddressOf(raw) }), () => sinks.delete(sink))
   }
 
-  async #listen(name: string, declare: (channel: RabbitChannel) => Promise<string>, take: (raw: RabbitMessage) => void): Promise<LightSubscription> {
+  async #listen(name: string, declare: (channel: RabbitChannel) => Promise<string>, take: (raw: RabbitMessage) => void, end: () => void = () => {}): Promise<LightSubscription> {
     const input = new LightIn(name, this.#settings.host, declare, take)
     const station = new RabbitStation(this.#settings.consumeLink, this.#settings, input)
     input.restart = (problem) => station.restart(problem)
@@ -192,9 +205,13 @@ export class RabbitLight implements LightPlane {
       await station.open()
     } catch (error) {
       this.#stations.delete(station)
+      end()
       throw error
     }
-    return new LightStation(station, () => this.#stations.delete(station))
+    return new LightStation(station, () => {
+      end()
+      this.#stations.delete(station)
+    })
   }
 
   async #declareInbox(channel: RabbitChannel): Promise<string> {
@@ -217,7 +234,28 @@ export class RabbitLight implements LightPlane {
 
   #receive(raw: RabbitMessage): void {
     const token = textOf(raw.properties.correlationId)
-    if (token !== undefined) this.#answered(token, { kind: 'reply', message: messageOf(raw) })
+    const replyTo = replyAddressOf(raw)
+    if (replyTo !== undefined) this.#asked(raw, replyTo)
+    else if (token !== undefined) this.#answered(token, isNobody(raw) ? { kind: 'no-responder' } : { kind: 'reply', message: messageOf(raw) })
+  }
+
+  #asked(raw: RabbitMessage, replyTo: string): void {
+    const message = messageOf(raw)
+    const [sink] = this.#directSinks.get(message.type) ?? []
+    if (sink === undefined) this.#nobody(replyTo)
+    else sink({ message, replyTo })
+  }
+
+  /** Tells whoever asked this instance that it does not answer. */
+  #nobody(replyTo: string): void {
+    const mark = replyTo.lastIndexOf(ADDRESS_MARK)
+    const queue = replyTo.slice(0, Math.max(mark, 0))
+    if (!this.#settings.names.isInbox(queue)) return
+    try {
+      this.#out.channel.publish('', queue, Buffer.alloc(0), { correlationId: replyTo.slice(mark + 1), type: NOBODY, mandatory: false })
+    } catch (error) {
+      this.#settings.host.logger.warn({ err: error }, 'an asker could not be told that nobody answers')
+    }
   }
 
   #answered(token: string, reply: LightReply): void {
@@ -227,6 +265,14 @@ export class RabbitLight implements LightPlane {
       this.#settings.host.logger.error({ err: error }, 'an answer could not be handed over')
     }
   }
+}
+
+function isNobody(raw: RabbitMessage): boolean {
+  return textOf(raw.properties.type) === NOBODY
+}
+
+function notAnInbox(message: WireMessage): Promise<never> {
+  return Promise.reject(new TrunklineError('bus.publish_refused', { type: message.type, id: message.id, problem: 'the address is not an inbox' }))
 }
 
 function replyAddressOf(raw: RabbitMessage): string | undefined {

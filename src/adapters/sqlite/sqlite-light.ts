@@ -80,12 +80,12 @@ export class SqliteLight implements LightPlane {
     })
   }
 
-  async request(message: WireMessage, token: string): Promise<void> {
+  async request(message: WireMessage, token: string, to?: string): Promise<void> {
     const attributes = attributesText(message)
     const replyTo = this.replyAddress(token)
     const draw = this.#opened('request').host.random.next()
     await this.#call('request', (turn) => {
-      const addresses = listenersOf(turn.connection, message.type, 'request')
+      const addresses = listenersOf(turn.connection, message.type, 'request').filter((one) => to === undefined || one === to)
       const address = addresses[Math.floor(draw * addresses.length)]
       if (address === undefined) storeNoResponder(turn, replyTo)
       else store(turn, { address, kind: 'request', replyTo, attributes, body: message.body })
