@@ -7,9 +7,13 @@ import { delimiter, dirname, join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 
 const HEARTBEAT_MS = 30_000
+/** No part takes longer than this; what does hangs, and is stopped so that somebody hears of it. */
+const PART_MS_MAX = 30 * 60_000
 
 /** The repository. */
 export const rootDir = dirname(import.meta.dirname)
+
+const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP']
 
 const binDir = join(rootDir, 'node_modules', '.bin')
 
@@ -34,7 +38,7 @@ export async function runProgram(name, command, args) {
 export async function runTests(name, args) {
   const dir = mkdtempSync(join(tmpdir(), 'trunkline-results-'))
   const resultFile = join(dir, 'results.json')
-  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${resultFile}`]
+  const reporters = ['--reporter=default', '--reporter=./scripts/running-tests.mjs', '--reporter=json', `--outputFile.json=${resultFile}`]
   try {
     const { code, seconds } = await run(name, 'vitest', ['run', ...args, ...reporters])
     const { passed, failed } = countTests(resultFile)
@@ -89,15 +93,31 @@ async function run(name, command, args) {
   }
 }
 
-function exitCodeOf(command, args) {
+export function exitCodeOf(command, args, limitMs = PART_MS_MAX) {
   // The tools start with `env node`: the Node that npm ci installed must come before the system's.
   const env = { ...process.env, PATH: `${binDir}${delimiter}${process.env.PATH ?? ''}` }
-  const child = spawn(command, args, { cwd: rootDir, env, stdio: ['ignore', 'inherit', 'inherit'] })
+  // A group of its own, so that nothing of it is left when it has to be stopped.
+  const child = spawn(command, args, { cwd: rootDir, env, stdio: ['ignore', 'inherit', 'inherit'], detached: true })
+  const stop = (signal) => {
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) process.kill(-child.pid, signal)
+  }
+  const interrupted = (signal) => {
+    stop(signal)
+    process.exit(128 + constants.signals[signal])
+  }
+  for (const signal of STOP_SIGNALS) process.on(signal, interrupted)
+  const limit = setTimeout(() => {
+    console.error(`   ${command} has not ended after ${limitMs / 60_000} minutes and is stopped; the tests that ran last are named above`)
+    stop('SIGKILL')
+  }, limitMs)
   return new Promise((resolve) => {
     child.once('error', (error) => {
       console.error(`   ${command}: ${error.message}`)
       resolve(1)
     })
     child.once('exit', (code, signal) => resolve(signal === null ? code : 128 + constants.signals[signal]))
+  }).finally(() => {
+    clearTimeout(limit)
+    for (const signal of STOP_SIGNALS) process.off(signal, interrupted)
   })
 }

@@ -43,3 +43,12 @@ test('sums the parts, with one failure for a red part that counts no tests', asy
   ]
   expect(await evaluate(`console.log(JSON.stringify(summarise(${JSON.stringify(parts)})))`)).toEqual({ passed: 10, failed: 3 })
 })
+
+test('stops a part that does not end, with everything that it has started', async () => {
+  const program = `
+    const { exitCodeOf } = await import(${JSON.stringify(partsScript)})
+    console.log(JSON.stringify(await exitCodeOf('sh', ['-c', 'sleep 100 & wait'], 300)))`
+  const { stdout, stderr } = await run(process.execPath, ['--input-type=module', '-e', program])
+  expect(stdout.trim()).toBe('137')
+  expect(stderr).toContain('is stopped')
+})
