@@ -137,6 +137,6 @@ async function openBoss(url: string): Promise<Opened> {
         },
       },
     ],
-    close: async () => boss.stop({ graceful: false }),
+    close: () => boss.stop({ graceful: false }),
   }
 }

@@ -1,8 +1,8 @@
 import { AckPolicy, type JsMsg, connect } from 'nats'
 import type { Pool } from 'pg'
 import { nats } from '../src/adapters/nats/index.ts'
-import { postgres } from '../src/adapters/postgres/index.ts'
-import { type Bus, createBus } from '../src/index.ts'
+import { type PgHandle, postgres } from '../src/adapters/postgres/index.ts'
+import { type Bus, type Unit, createBus } from '../src/index.ts'
 import { natsServer } from '../test/servers/nats-server.ts'
 import { type Case, Counter, type Ratio, type Result, type Sample, measure, windowed } from './measure.ts'
 import { BUSINESS_TABLE, BUSINESS_TEXT, CONNECTIONS, benchDatabase, plainPool, transaction } from './outbox-database.ts'
@@ -47,7 +47,7 @@ function ourCases(databaseUrl: string, brokerUrl: string, publisher: Bus): reado
     const service = { name: `units-${++turn}` }
     const make = (): Bus => createBus({ service, transport: nats({ servers: brokerUrl }) }).on(
       Order, { group: 'orders', within: postgres({ connectionString: databaseUrl, poolMax: CONNECTIONS }), ...options },
-      async (_message, { tx }) => {
+      async (_message: unknown, { tx }: Unit<PgHandle>) => {
         if (startedMs === 0) startedMs = performance.now()
         await tx.query(INSERT)
         counter.tick()

@@ -12,6 +12,8 @@ export interface PgHandleResult<Row> {
 export interface PgHandleQuery {
   readonly text: string
   readonly values?: readonly unknown[] | undefined
+  /** A statement with a name is prepared once per connection. Not behind a pooler in transaction mode. */
+  readonly name?: string | undefined
 }
 
 /**
