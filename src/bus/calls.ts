@@ -116,11 +116,16 @@ export class Calls {
       this.#pending.set(token, call)
       this.#sweep.add(call)
       try {
-        send(token)?.catch((error: unknown) => this.fail(call, error))
+        send(token)?.catch((error: unknown) => this.#unsent(call, error))
       } catch (error) {
         this.fail(call, error)
       }
     })
+  }
+
+  /** In a later turn of the event loop: who asks again at once must not keep the loop from what brings the link back. */
+  #unsent(call: PendingCall, error: unknown): void {
+    this.#host.clock.defer(() => this.fail(call, error))
   }
 
   /** Ends a call that still waits; does nothing for one that has ended. */

@@ -119,7 +119,8 @@ export class RuntimeTransport {
         },
         (error: unknown) => {
           this.#pending.remove(pending)
-          reject(translated(this.inner.name, error))
+          // In a later turn of the event loop: who publishes again at once must not keep the loop from what would let it succeed.
+          this.#clock.defer(() => reject(translated(this.inner.name, error)))
         },
       )
     })

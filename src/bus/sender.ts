@@ -1,7 +1,7 @@
 import type { Contract, ContractTypes, DefinedContract } from '../contract/contract.ts'
 import { aKind } from '../contract/names.ts'
 import type { Clock } from '../core/clock.ts'
-import { TrunklineError } from '../core/errors.ts'
+import { TrunklineError, isTrunklineError } from '../core/errors.ts'
 import { ASK_TIMEOUT_MS, BODY_BYTES_MAX, PUBLISH_TIMEOUT_MS } from '../core/limits.ts'
 import type { Logger } from '../core/logger.ts'
 import { answerMessage } from './answer-message.ts'
@@ -64,9 +64,9 @@ export class Sender {
       const known = this.#parts.registry.add(contract)
       if (known.kind !== 'event') throw wrongKind(known, 'an event')
       const message = this.#parts.envelopes.make(known, known.encode(data, this.#bodyBytesMax), options, { deadlineAtMs: options?.deadlineAtMs, isLight: true })
-      return this.#publishStep({ contract, kind: known.kind, plane: 'light', message }) ?? STORED
+      return this.#publishStep({ contract, kind: known.kind, plane: 'light', message })?.catch((error: unknown) => this.#refused(error)) ?? STORED
     } catch (error) {
-      return Promise.reject(error)
+      return this.#refused(error)
     }
   }
 
@@ -95,7 +95,7 @@ export class Sender {
         return this.#publishStep({ contract, kind: known.kind, plane: 'durable', message })
       })
     } catch (error) {
-      return Promise.reject(error)
+      return this.#refused(error)
     }
   }
 
@@ -114,8 +114,14 @@ export class Sender {
       const timeoutMs = inRange('timeoutMs', options.timeoutMs, 1, 86_400_000)
       return this.#within(this.#publishStep({ contract, kind, plane: 'durable', message, timeoutMs }) ?? STORED, message, timeoutMs)
     } catch (error) {
-      return Promise.reject(error)
+      return this.#refused(error)
     }
+  }
+
+  /** What may pass is told in a later turn of the event loop: who tries again at once must not keep the loop from what would let it pass. */
+  #refused(error: unknown): Promise<never> {
+    if (!isTrunklineError(error) || error.disposition !== 'retry' || error.code === 'bus.not_running') return Promise.reject(error)
+    return new Promise((_resolve, reject) => this.#parts.clock.defer(() => reject(error)))
   }
 
   /** Publishes what an outbox kept: made long ago, perhaps by another process and of a type that this one does not know. */

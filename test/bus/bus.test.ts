@@ -4,6 +4,8 @@ import {
   type Bus, type BusExtension, type BusHealth, type Logger, type Schema, type TransportCapabilities, command, createBus, event, isTrunklineError, query, silentLogger,
 } from '../../src/index.ts'
 import { memory, memoryBroker } from '../../src/adapters/memory/index.ts'
+import { systemClock } from '../../src/core/clock.ts'
+import { TrunklineError } from '../../src/core/errors.ts'
 import { BusRig, Gate, Placed, Quote as Price, Reserve as StockReserve, rejection } from './bus-rig.ts'
 import { FakeTransport } from './fake-transport.ts'
 
@@ -337,6 +339,23 @@ function extension(name: string, calls: string[]): BusExtension {
   }
   return { name, start: note('start'), drain: note('drain'), stop: note('stop') }
 }
+
+test('lets the event loop turn before it says that a broadcast, a question or a message could not be taken, however fast it is tried again', async () => {
+  const lost = (): Promise<void> => Promise.reject(new TrunklineError('bus.connection_lost', { adapter: 'fake', problem: 'the link is down' }))
+  const inner = new FakeTransport()
+  inner.light = { address: 'a', onReply: () => {}, broadcast: lost, request: lost, replyAddress: () => '', reply: lost, onBroadcast: () => Promise.reject(new TypeError()), onRequest: () => Promise.reject(new TypeError()) }
+  inner.publishWith = lost
+  const bus = createBus({ service: { name: 'shop' }, transport: inner, logger: silentLogger })
+  await bus.start()
+  for (const attempt of [() => bus.broadcast(Placed, { orderId: 'o' }), () => bus.ask(Price, { sku: 'a' }), () => bus.publish(Placed, { orderId: 'o' })]) {
+    let hasTurned = false
+    systemClock.defer(() => (hasTurned = true))
+    let tried = 0
+    for (; !hasTurned && tried < 10_000; tried++) expect(await rejection(attempt())).toMatchObject({ code: 'bus.connection_lost' })
+    expect(tried).toBeLessThan(10)
+  }
+  await bus.stop()
+})
 
 test('refuses what is no transport, no logger and no handler before anything runs', async () => {
   const refused = (make: () => unknown): unknown => {

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { BusCounters, type BusEvent } from '../../src/bus/bus-events.ts'
 import { Calls, failureOf } from '../../src/bus/calls.ts'
 import { defined } from '../../src/contract/contract.ts'
+import { systemClock } from '../../src/core/clock.ts'
 import { ASK_PENDING_MAX } from '../../src/core/limits.ts'
 import { reject } from '../../src/index.ts'
 import { type VirtualClock, virtualClock } from '../../src/testing/virtual-clock.ts'
@@ -120,9 +121,20 @@ describe('an ask', () => {
     const rig = new Rig()
     const cause = new Error('link')
     const limits = { timeoutMs: 1_000, signal: undefined }
-    expect(await rejection(rig.calls.open(contract, limits, () => Promise.reject(cause)))).toBe(cause)
+    const rejected = rejection(rig.calls.open(contract, limits, () => Promise.reject(cause)))
+    await rig.clock.settle()
+    expect(await rejected).toBe(cause)
     expect(await rejection(rig.calls.open(contract, limits, () => { throw cause }))).toBe(cause)
     expect(rig.calls.size).toBe(0)
+  })
+
+  test('that cannot be sent lets the event loop turn before it says so, however fast it is asked again', async () => {
+    const calls = new Calls({ clock: systemClock, counters: new BusCounters(), bodyBytesMax: 1_000, emit: () => {} })
+    let hasTurned = false
+    systemClock.defer(() => (hasTurned = true))
+    let asked = 0
+    for (; !hasTurned && asked < 10_000; asked++) await rejection(calls.open(contract, { timeoutMs: 1_000, signal: undefined }, () => Promise.reject(new Error('link'))))
+    expect(asked).toBeLessThan(10)
   })
 
   test('is answered once, however often the answer comes', async () => {

@@ -115,10 +115,15 @@ describe('publishing', () => {
     await rig.open()
     const refused = new TrunklineError('bus.publish_refused', { type: 'a.b', id: 'i', problem: 'full' })
     rig.inner.publishWith = () => Promise.reject(refused)
-    expect(await rejection(Promise.resolve(rig.transport.publish(outbound, 1_000)))).toBe(refused)
+    const published = async (): Promise<unknown> => {
+      const rejected = rejection(Promise.resolve(rig.transport.publish(outbound, 1_000)))
+      await rig.clock.settle()
+      return await rejected
+    }
+    expect(await published()).toBe(refused)
     const cause = new Error('socket')
     rig.inner.publishWith = () => Promise.reject(cause)
-    expect(await rejection(Promise.resolve(rig.transport.publish(outbound, 1_000)))).toMatchObject({ code: 'bus.connection_lost', cause })
+    expect(await published()).toMatchObject({ code: 'bus.connection_lost', cause })
     rig.inner.publishWith = () => {
       throw cause
     }
