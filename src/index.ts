@@ -45,4 +45,21 @@ export type { Appended, ExpectedRevision, LogPage, ReadQuery, Selection, Snapsho
 export { type ProjectOptions, type ProjectedOf, type Projection, type ProjectionOptions, project, projection } from './store/projection.ts'
 export type { RecordedEvent, RecordedOf } from './store/recorded.ts'
 export type { EventContext, EventSubscriptionOptions, PoisonPolicy, StoredEventHandler } from './store/subscription-options.ts'
+export type { SagaContract, SagaDefinition, SagaEnded, SagaEndedTypes, SagaPart, SagaPolicies, SagaShape, EarlyPolicy, LatePolicy } from './saga/definition.ts'
+export type { Due } from './saga/due.ts'
+export { type Instance as SagaInstance, type RunState, type SagaStatus, type SetTimer, type UndoState, type Waiting, noInstance } from './saga/instance.ts'
+export type { SagaObservation, SagaOccurrence, SagaStats } from './saga/observation.ts'
+export type { OperatorNote, SagaHandle, SagaRecord, SagaView } from './saga/operator.ts'
+export type { SagaInput, SagaMessage, SagaMoment, SagaOutgoing, SagaTimerOrder, SagaTransition } from './saga/port.ts'
+export { type Correlations, type ProcessInput, type ProcessManagerOptions, type ProcessMessage, type ProcessOutput, type ProcessOutputs, type ProcessTimers, processManager } from './saga/process-manager.ts'
+export { type RunSagasOptions, type Sagas, runSagas } from './saga/run-sagas.ts'
+export { type CancelOptions, type GroupBuilder, type GroupStepOptions, type SagaBuilder, type SagaMigration, type SagaOptions, type StartOptions, saga } from './saga/saga.ts'
+export {
+  type KeepReason, type KeptInput, type KeptMessage, type MessageRef, type OperatorAction, type SagaEvent, type SagaEventContract, type SagaEventData, type SagaEventKind, type SagaEventTypes,
+  type SagaOutcome, type SagaParent, type SentMessage, type StepFailure, sagaEvents,
+} from './saga/saga-events.ts'
+export type {
+  BuiltStep, CompensationOptions, Done, FailureOptions, InstantStep, NewStep, NewUndo, OutcomeOptions, StepBuilder, StepOptions, SubSagaOptions, Timed, TryOptions,
+} from './saga/step.ts'
+export { transition } from './saga/transition.ts'
 export { type Random, seededRandom, systemRandom } from './core/random.ts'

@@ -22,14 +22,19 @@ export class StoppingParts {
 /** What starts, drains and stops with a bus: the stores that it works with, then what its user gave. */
 export class BusExtensions {
   readonly #stores: { readonly extensions: readonly BusExtension[] }
-  readonly #own: readonly BusExtension[]
+  readonly #own: BusExtension[]
   readonly #parts: StoppingParts
   readonly #started: BusExtension[] = []
 
   constructor(stores: { readonly extensions: readonly BusExtension[] }, own: readonly BusExtension[], parts: StoppingParts) {
     this.#stores = stores
-    this.#own = own
+    this.#own = [...own]
     this.#parts = parts
+  }
+
+  /** Adds one, after what is there already. */
+  add(extension: BusExtension): void {
+    this.#own.push(extension)
   }
 
   /** Every extension, in the order in which they start. */

@@ -26,7 +26,7 @@ import type {
   AnswerOptions, AskOptions, BatchGroupOptions, BroadcastOptions, BusDefaults, BusOptions, CallHandler, EventBatchHandler, EventHandler, GroupOptions,
   HandleOptions, MessageOf, PublishOptions, UnitCallHandle, UnitHandle, UnitOptions,
 } from './options.ts'
-import type { ScheduleOptions, Scheduling, Transport, TransportHost, UnitHost } from './port.ts'
+import type { BusExtension, ScheduleOptions, Scheduling, Transport, TransportHost, UnitHost, UnitOfWork } from './port.ts'
 import { ContractRegistry } from './registry.ts'
 import { RuntimeTransport } from './runtime-transport.ts'
 import { type Scope, currentScope } from './scope.ts'
@@ -212,6 +212,18 @@ export class Bus implements AsyncDisposable {
     const known = this.#registry.add(contract)
     if (known.kind !== 'query') throw new TrunklineError('bus.subscription_conflict', { subscription: known.type, problem: `it is ${aKind(known.kind)}; answer() takes a query` })
     this.#intake.addLight('request', [known], options, erased(handler))
+    return this
+  }
+
+  /**
+   * Adds what starts, drains and stops with the bus, after what is there already, and the store that it stands on. Only before `start`.
+   *
+   * @throws `bus.not_running`, `outbox.attached_twice`.
+   */
+  extend(make: (host: UnitHost) => BusExtension, within?: UnitOfWork): this {
+    this.#mustBeIdle('extend')
+    if (within !== undefined) this.#attachments.add(within)
+    this.#extensions.add(make(this.#unitHost()))
     return this
   }
 

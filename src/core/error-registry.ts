@@ -65,6 +65,21 @@ export interface ErrorDetails {
   'outbox.retention_too_short': { retentionMs: number; horizonMs: number; problem: string }
   'outbox.timer_invalid': { id: string; problem: string }
   'outbox.body_missing': { id: string }
+  'saga.definition_invalid': { saga: string; problem: string }
+  'saga.timer_invalid': { timer: string; problem: string }
+  'saga.timer_missing': { saga: string; instance: string }
+  'saga.correlation_missing': { saga: string; type: string; id: string; problem: string }
+  'saga.correlation_ambiguous': { saga: string; type: string; id: string; instances: readonly string[] }
+  'saga.message_refused': { saga: string; type: string; id: string; problem: string }
+  'saga.instance_missing': { saga: string; instance: string }
+  'saga.action_refused': { saga: string; instance: string; action: string; problem: string }
+  'saga.version_unknown': { saga: string; instance: string; version: number }
+  'saga.version_missing': { saga: string; versions: readonly number[]; known: readonly number[] }
+  'saga.migration_failed': { saga: string; instance: string; problem: string }
+  'saga.repeated_too_often': { saga: string; instance: string; step: string; timesMax: number }
+  'saga.function_failed': { saga: string; problem: string }
+  'saga.compensation_failed': { saga: string; run: string; problem: string }
+  'saga.stream_full': { saga: string; instance: string; events: number; eventsMax: number }
 }
 
 /** A code of the closed list above. */
@@ -351,6 +366,81 @@ export const errorRegistry: { readonly [C in ErrorCode]: ErrorEntry<C> } = {
     disposition: 'retry',
     says: ({ id }) => `The body ${quoted(id)} that a message refers to is not in the store`,
     remedy: 'Look at the retention of bodies, and that both services share the store.',
+  },
+  'saga.definition_invalid': {
+    disposition: 'stop',
+    says: ({ saga, problem }) => `The saga ${quoted(saga)} cannot be run like this: ${problem}`,
+    remedy: 'Correct the definition.',
+  },
+  'saga.timer_invalid': {
+    disposition: 'reject',
+    says: ({ timer, problem }) => `The alarm ${quoted(timer)} means nothing: ${problem}`,
+    remedy: 'Correct its instant, delay or cron expression.',
+  },
+  'saga.timer_missing': {
+    disposition: 'reject',
+    says: ({ saga, instance }) => `The instance ${quoted(instance)} of the saga ${saga} waits with no alarm set, so that it could wait for ever`,
+    remedy: "Set an alarm in every state that waits, or say waits: 'forever'; then resume the instance.",
+  },
+  'saga.correlation_missing': {
+    disposition: 'reject',
+    says: ({ saga, type, id, problem }) => `The message ${id} of ${type} belongs to no instance of the saga ${saga}: ${problem}`,
+    remedy: 'Correct the correlate function, or the producer, then redrive.',
+  },
+  'saga.correlation_ambiguous': {
+    disposition: 'reject',
+    says: ({ saga, type, id, instances }) => `The message ${id} of ${type} belongs to several instances of the saga ${saga}: ${instances.join(', ')}`,
+    remedy: 'Make all correlate functions of this contract tell the same, then redrive.',
+  },
+  'saga.message_refused': {
+    disposition: 'reject',
+    says: ({ saga, type, id, problem }) => `The saga ${saga} does not take the message ${id} of ${type}: ${problem}`,
+    remedy: 'Choose another policy for early or late messages, correct the function that failed, or skip it; then redrive.',
+  },
+  'saga.instance_missing': {
+    disposition: 'reject',
+    says: ({ saga, instance }) => `There is no instance ${quoted(instance)} of the saga ${saga}`,
+    remedy: 'Look for it by its correlation, with the tenant before it where there is one.',
+  },
+  'saga.action_refused': {
+    disposition: 'reject',
+    says: ({ saga, instance, action, problem }) => `${action} does not fit the instance ${quoted(instance)} of the saga ${saga}: ${problem}`,
+    remedy: 'Inspect the instance, and choose what fits its state.',
+  },
+  'saga.version_unknown': {
+    disposition: 'retry',
+    says: ({ saga, instance, version }) => `The instance ${quoted(instance)} of the saga ${saga} runs by version ${version}, which this process does not have`,
+    remedy: 'Run that version beside the new one, or declare a migration. Another process that has it may take the message.',
+  },
+  'saga.version_missing': {
+    disposition: 'stop',
+    says: ({ saga, versions, known }) => `The store holds unfinished instances of the saga ${saga} in version ${versions.join(', ')}, and this process has version ${known.join(', ')}`,
+    remedy: 'Give those versions to runSagas, too, until their instances have ended, or declare a migration from them.',
+  },
+  'saga.migration_failed': {
+    disposition: 'reject',
+    says: ({ saga, instance, problem }) => `The instance ${quoted(instance)} of the saga ${saga} cannot be migrated: ${problem}`,
+    remedy: 'Say in the migration what the step is called now, deploy, then resume the instance.',
+  },
+  'saga.repeated_too_often': {
+    disposition: 'reject',
+    says: ({ saga, instance, step, timesMax }) => `The step ${step} of the instance ${quoted(instance)} of the saga ${saga} was to be repeated more than ${timesMax} times`,
+    remedy: 'Correct its condition, or raise timesMax; then resume the instance.',
+  },
+  'saga.function_failed': {
+    disposition: 'reject',
+    says: ({ saga, problem }) => `A function of the saga ${saga} failed: ${problem}`,
+    remedy: 'Correct it, deploy, then resume the quarantined instances.',
+  },
+  'saga.compensation_failed': {
+    disposition: 'reject',
+    says: ({ saga, run, problem }) => `${run} of the saga ${saga} could not be undone: ${problem}`,
+    remedy: 'Find out why the compensation is refused or not answered, then retry-step or skip-step of the instance.',
+  },
+  'saga.stream_full': {
+    disposition: 'reject',
+    says: ({ saga, instance, events, eventsMax }) => `The instance ${quoted(instance)} of the saga ${saga} has ${events} events, at most ${eventsMax}`,
+    remedy: 'Something in it goes round in circles; find it in the history, then cancel or compensate the instance.',
   },
 }
 

@@ -55,6 +55,21 @@ const EXAMPLES: { readonly [C in ErrorCode]: ErrorDetails[C] } = {
   'outbox.retention_too_short': { retentionMs: 5, horizonMs: 6, problem: 'the broker keeps events for a week' },
   'outbox.timer_invalid': { id: 't-1', problem: 'no such time zone' },
   'outbox.body_missing': { id: 'b-1' },
+  'saga.definition_invalid': { saga: 'order', problem: 'it has no steps' },
+  'saga.timer_invalid': { timer: 'remind', problem: 'give exactly one of afterMs, at and cron' },
+  'saga.timer_missing': { saga: 'order', instance: 'o-1' },
+  'saga.correlation_missing': { saga: 'order', type: 'sales.placed', id: 'm-1', problem: 'correlate gave an empty text' },
+  'saga.correlation_ambiguous': { saga: 'order', type: 'sales.placed', id: 'm-1', instances: ['o-1', 'o-2'] },
+  'saga.message_refused': { saga: 'order', type: 'sales.placed', id: 'm-1', problem: 'its saga has ended' },
+  'saga.instance_missing': { saga: 'order', instance: 'o-1' },
+  'saga.action_refused': { saga: 'order', instance: 'o-1', action: 'resume', problem: 'it is running' },
+  'saga.version_unknown': { saga: 'order', instance: 'o-1', version: 2 },
+  'saga.version_missing': { saga: 'order', versions: [1], known: [2, 3] },
+  'saga.migration_failed': { saga: 'order', instance: 'o-1', problem: 'version 2 has no step pay' },
+  'saga.repeated_too_often': { saga: 'order', instance: 'o-1', step: 'pay', timesMax: 5 },
+  'saga.function_failed': { saga: 'order', problem: 'it wants send after its end' },
+  'saga.compensation_failed': { saga: 'order', run: 'pay', problem: 'no answer' },
+  'saga.stream_full': { saga: 'order', instance: 'o-1', events: 10_001, eventsMax: 10_000 },
 }
 
 function sentencesOf<C extends ErrorCode>(code: C): string {
