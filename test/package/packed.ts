@@ -53,8 +53,9 @@ export class Consumer {
     this.#peers = peers
     rmSync(join(this.dir, 'node_modules'), { recursive: true, force: true })
     rmSync(join(this.dir, 'package-lock.json'), { force: true })
-    // pino is our own dependency: linked from here it satisfies the library's exact version.
-    const linked = Object.fromEntries(['pino', ...peers].map((name) => [name, `file:${join(modulesDir, name)}`]))
+    // The library's own dependencies: linked from here they satisfy its exact versions.
+    const manifest: { readonly dependencies: object } = JSON.parse(readFileSync(join(rootDir, 'package.json'), 'utf8'))
+    const linked = Object.fromEntries([...Object.keys(manifest.dependencies), ...peers].map((name) => [name, `file:${join(modulesDir, name)}`]))
     this.write('package.json', JSON.stringify({ name: 'consumer', private: true, type: 'module', dependencies: { ...linked, trunkline: `file:${this.#tarball}` } }))
     await tool('npm', ['install', '--offline', '--ignore-scripts', '--no-audit', '--no-fund', '--install-links=false'], this.dir)
   }
