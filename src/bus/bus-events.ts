@@ -1,4 +1,5 @@
 import type { ErrorCode } from '../core/errors.ts'
+import type { PolicyEvent } from './call-policy.ts'
 
 /** Where a bus is in its life. */
 export type BusState = 'idle' | 'starting' | 'running' | 'draining' | 'stopped'
@@ -20,6 +21,7 @@ export type BusEvent =
   | { readonly kind: 'reply-late'; readonly token: string }
   | { readonly kind: 'request-expired'; readonly type: string; readonly id: string }
   | { readonly kind: 'broadcast-failed'; readonly type: string; readonly id: string; readonly code: ErrorCode }
+  | PolicyEvent
 
 /** Counts since the bus was made. */
 export interface BusStats {

@@ -114,8 +114,8 @@ export class Bus implements AsyncDisposable {
     this.#lightTransport = light === transport ? this.#transport : new RuntimeTransport(light, this.#clock, watcher)
     const shared = { defaults: this.#defaults, transport: this.#transport, lightTransport: this.#lightTransport }
     this.#sender = new Sender({
-      ...shared, clock: this.#clock, logger: this.#logger, registry: this.#registry, envelopes: this.#envelopes, counters: this.#counters,
-      deadlines: this.#deadlines, calls: this.#calls, mustRun: (operation) => this.#mustRun(operation),
+      ...shared, clock: this.#clock, random: this.#random, logger: this.#logger, registry: this.#registry, envelopes: this.#envelopes, counters: this.#counters,
+      deadlines: this.#deadlines, calls: this.#calls, emit: this.#observers.emit, mustRun: (operation) => this.#mustRun(operation),
     })
     this.#intake = new Intake({ ...shared, sender: this.#sender, runnerHost: () => this.#runnerHost(), healthChanged: () => this.#healthChanged() })
     this.deadLetters = new DeadLetters(() => {
@@ -348,10 +348,10 @@ export class Bus implements AsyncDisposable {
    * A command that is asked is stored durably like one that is sent; only its answer is not. When the ask times
    * out, a command that has not begun is dropped and counted (`expiredRequests`) instead of being handled late.
    *
-   * @throws `bus.ask_timeout`, `bus.ask_cancelled`, `bus.no_responder`, `bus.answer_failed`, a declared error
-   *   (see `contract.errorIn`), `contract.*` for data that does not fit, `bus.unsupported`, `bus.not_running`.
+   * @throws `bus.ask_timeout`, `bus.ask_cancelled`, `bus.no_responder`, `bus.answer_failed`, `bus.callee_overloaded`, a declared error
+   *   (see `contract.errorIn`), `resilience.*` by its policy, `contract.*` for data that does not fit, `bus.unsupported`, `bus.not_running`.
    */
-  ask<C extends AnyQuery | AnyCommand>(contract: C, data: DataInput<C>, options: AskOptions = {}): Promise<ReplyOutput<C>> {
+  ask<C extends AnyQuery | AnyCommand, Fallback = never>(contract: C, data: DataInput<C>, options: AskOptions<Fallback> = {}): Promise<ReplyOutput<C> | Fallback> {
     // The reply was validated by the schema that the type comes from.
     return this.#sender.ask(contract, data, options)
   }

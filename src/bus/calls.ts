@@ -3,7 +3,7 @@ import { decodeBody } from '../contract/body.ts'
 import type { Clock } from '../core/clock.ts'
 import type { WireMessage } from '../core/envelope.ts'
 import { TrunklineError, errorText, escapeControls, isTrunklineError } from '../core/errors.ts'
-import { ASK_PENDING_MAX, ERROR_TEXT_MAX } from '../core/limits.ts'
+import { ASK_PENDING_MAX, ERROR_TEXT_MAX, RETRY_DELAY_LIMIT_MS } from '../core/limits.ts'
 import type { BusCounters, BusEvent } from './bus-events.ts'
 import { DeadlineSweep, type Expiring } from './deadline-sweep.ts'
 import type { LightReply } from './port.ts'
@@ -184,11 +184,26 @@ function failedAnswer(type: string, data: unknown): TrunklineError {
     const value: unknown = typeof data === 'object' && data !== null ? Reflect.get(data, name) : undefined
     return typeof value === 'string' ? escapeControls(value).slice(0, ERROR_TEXT_MAX) : ''
   }
-  return new TrunklineError('bus.answer_failed', { type, code: field('code'), problem: field('problem') })
+  const code = field('code')
+  const retryAfterMs: unknown = code === OVERLOADED && typeof data === 'object' && data !== null ? Reflect.get(data, 'retryAfterMs') : undefined
+  if (typeof retryAfterMs !== 'number' || !(retryAfterMs >= 0)) return new TrunklineError('bus.answer_failed', { type, code, problem: field('problem') })
+  return new TrunklineError('bus.callee_overloaded', { type, problem: field('problem'), retryAfterMs: Math.min(retryAfterMs, RETRY_DELAY_LIMIT_MS) })
+}
+
+const OVERLOADED = 'bus.callee_overloaded'
+
+/** An error as an answer carries it. */
+export interface AnsweredFailure {
+  readonly code: string
+  readonly problem: string
+  /** Only of an overload: when the service wants to be asked again. */
+  readonly retryAfterMs?: number
 }
 
 /** Code and text of an error as an answer carries it. The text may come from a handler; it is capped. */
-export function failureOf(error: unknown): { readonly code: string; readonly problem: string } {
+export function failureOf(error: unknown): AnsweredFailure {
+  // What it was told by a service of its own is not what it is itself.
+  if (isTrunklineError(error, OVERLOADED)) return { code: error.code, problem: error.details.problem, retryAfterMs: error.details.retryAfterMs }
   const code = isTrunklineError(error) ? error.code : 'bus.handler_failed'
   return { code, problem: errorText(error).slice(0, ERROR_TEXT_MAX).toWellFormed() }
 }

@@ -30,7 +30,7 @@ const HANDLE: OptionNames = optionNames<HandleOptions & Partial<UnitPart>>({ ...
 const ANSWER: OptionNames = optionNames<AnswerOptions>({ inFlightMax: true, timeoutMs: true, name: true })
 const SEND = { id: true, correlationId: true, causationId: true, tenant: true, headers: true, traceparent: true, timeoutMs: true } as const
 const PUBLISH: OptionNames = optionNames<PublishOptions>({ ...SEND, deadlineAtMs: true, immediately: true })
-const ASK: OptionNames = optionNames<AskOptions>({ ...SEND, signal: true, immediately: true })
+const ASK: OptionNames = optionNames<AskOptions<unknown>>({ ...SEND, signal: true, immediately: true, policy: true })
 
 /** Checks what `createBus` was given, names and ranges. @throws `core.option_unknown`, `core.option_invalid`. */
 export function checkBusOptions(options: BusOptions): void {
@@ -67,8 +67,11 @@ export function checkPublishOptions(place: 'bus.publish' | 'bus.send' | 'bus.bro
 }
 
 /** Checks the names that an ask was given. @throws `core.option_unknown`, `core.option_invalid`. */
-export function checkAskOptions(options: AskOptions): void {
+export function checkAskOptions(options: AskOptions<unknown>): void {
   refuseUnknown('bus.ask', options, ASK)
+  if (options.policy !== undefined && typeof options.policy.run !== 'function') {
+    throw new TrunklineError('core.option_invalid', { option: 'policy of bus.ask', expected: 'a policy, such as timeout(500)', actual: `of the type ${typeof options.policy}` })
+  }
 }
 
 /** The transport itself, also of a value that offers one beside other things. */

@@ -5,6 +5,7 @@ import type { Message } from '../core/envelope.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Random } from '../core/random.ts'
 import type { BatchOptions } from './batch-runner.ts'
+import type { CallPolicy } from './call-policy.ts'
 import type { HandlerContext } from './context.ts'
 import type { SendOptions } from './envelopes.ts'
 import type { Middleware } from './middleware.ts'
@@ -135,12 +136,14 @@ export interface PublishOptions extends SendOptions {
   readonly immediately?: boolean
 }
 
-/** Options of `bus.ask`. */
-export interface AskOptions extends SendOptions {
-  /** Time to be answered, in milliseconds; the deadline of the message being handled can only shorten it. Default 5,000. */
+/** Options of `bus.ask`; `Fallback` is what its policy may give instead of an answer. */
+export interface AskOptions<Fallback = never> extends SendOptions {
+  /** Time to be answered, all attempts of a policy included, in milliseconds; the deadline of the message being handled can only shorten it. Default 5,000. */
   readonly timeoutMs?: number
   /** Gives the ask up with `bus.ask_cancelled`; the message may be handled nevertheless. */
   readonly signal?: AbortSignal
+  /** What runs round the ask, such as `compose(retry(), circuitBreaker())`. Each attempt is a message of its own, unless `id` is given. */
+  readonly policy?: CallPolicy<Fallback>
   /** Inside a unit of work: although the transaction is held meanwhile. Without it a unit refuses; ask in `prepare`. */
   readonly immediately?: boolean
 }

@@ -1,5 +1,5 @@
 import { backoffMs, type Backoff, type RetryOptions } from '../core/backoff.ts'
-import { type Disposition, type ErrorCode, TrunklineError, errorText, isTrunklineError } from '../core/errors.ts'
+import { type Disposition, type ErrorCode, TrunklineError, errorText, isTrunklineError, retryAfterMsOf } from '../core/errors.ts'
 import { ATTEMPTS_MAX, IMMEDIATE_RETRIES, RETRY_DELAY_LIMIT_MS, RETRY_DELAY_MAX_MS, RETRY_FACTOR, RETRY_INITIAL_MS } from '../core/limits.ts'
 import type { Random } from '../core/random.ts'
 
@@ -102,8 +102,10 @@ export function decideRetry(failure: Failure, policy: RetryPolicy, custom: Decid
   if (failure.disposition === 'reject') return { kind: 'deadLetter' }
   if (failure.disposition === 'stop') return { kind: 'stop' }
   if (failure.attempt >= policy.attemptsMax) return { kind: 'deadLetter' }
-  if (failure.attempt <= policy.immediateMax) return { kind: 'retry', delayMs: 0 }
-  return { kind: 'retry', delayMs: backoffMs(policy, failure.attempt - policy.immediateMax, random) }
+  // Never before the one that refused wants to be asked again.
+  const afterMs = Math.min(retryAfterMsOf(failure.error) ?? 0, RETRY_DELAY_LIMIT_MS)
+  if (failure.attempt <= policy.immediateMax) return { kind: 'retry', delayMs: afterMs }
+  return { kind: 'retry', delayMs: Math.max(afterMs, backoffMs(policy, failure.attempt - policy.immediateMax, random)) }
 }
 
 /** A policy that throws or answers nonsense must not decide over a message: the default does. */

@@ -4,8 +4,10 @@ import type { Clock } from '../core/clock.ts'
 import { TrunklineError, isTrunklineError } from '../core/errors.ts'
 import { ASK_TIMEOUT_MS, BODY_BYTES_MAX, PUBLISH_TIMEOUT_MS } from '../core/limits.ts'
 import type { Logger } from '../core/logger.ts'
+import type { Random } from '../core/random.ts'
 import { answerMessage } from './answer-message.ts'
-import type { BusCounters } from './bus-events.ts'
+import { type AttemptLimits, askUnder } from './ask-under.ts'
+import type { BusCounters, BusEvent } from './bus-events.ts'
 import type { Calls } from './calls.ts'
 import { checkAskOptions, checkPublishOptions } from './checked-options.ts'
 import type { DeadlineSweep } from './deadline-sweep.ts'
@@ -25,7 +27,9 @@ const STORED: Promise<void> = Promise.resolve()
 /** What the outgoing side needs of its bus. */
 export interface SenderParts {
   readonly clock: Clock
+  readonly random: Random
   readonly logger: Logger
+  readonly emit: (event: BusEvent) => void
   readonly defaults: BusDefaults
   readonly registry: ContractRegistry
   readonly envelopes: Envelopes
@@ -71,22 +75,32 @@ export class Sender {
   }
 
   /** See `Bus.ask`. */
-  ask(contract: Contract, data: unknown, options: AskOptions): Promise<unknown> {
+  ask(contract: Contract, data: unknown, options: AskOptions<unknown>): Promise<unknown> {
     try {
       this.#parts.mustRun('ask')
       if (options.immediately !== true) refuseInUnit('bus.ask')
       checkAskOptions(options)
+      const limitMs = inRange('timeoutMs', options.timeoutMs ?? this.#parts.defaults.askTimeoutMs ?? ASK_TIMEOUT_MS, 1, 86_400_000)
+      const timeoutMs = Math.min(limitMs, (currentScope()?.deadlineAtMs ?? Infinity) - this.#parts.clock.nowMs())
+      const { policy, signal } = options
+      if (policy === undefined) return this.#askOnce(contract, data, options, { timeoutMs, deadlineMs: timeoutMs, signal })
+      return askUnder(policy, { contract, data, timeoutMs, signal }, this.#parts, (limits) => this.#askOnce(contract, data, options, limits))
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  #askOnce(contract: Contract, data: unknown, options: AskOptions<unknown>, { timeoutMs, deadlineMs, signal }: AttemptLimits): Promise<unknown> {
+    try {
+      this.#parts.mustRun('ask')
       const light = this.light('canRequest', contract.type)
       const known = this.#parts.registry.add(contract)
       if (known.kind === 'event') throw wrongKind(known, 'a query or command')
       const encoded = known.encode(data, this.#bodyBytesMax)
-      const nowMs = this.#parts.clock.nowMs()
-      const wantedMs = inRange('timeoutMs', options.timeoutMs ?? this.#parts.defaults.askTimeoutMs ?? ASK_TIMEOUT_MS, 1, 86_400_000)
-      const deadlineAtMs = Math.min(nowMs + wantedMs, currentScope()?.deadlineAtMs ?? Infinity)
-      const timeoutMs = deadlineAtMs - nowMs
+      const deadlineAtMs = this.#parts.clock.nowMs() + deadlineMs
       if (timeoutMs <= 0) throw new TrunklineError('bus.ask_timeout', { type: contract.type, timeoutMs: 0 })
       this.#parts.counters.asked++
-      return this.#parts.calls.open(known, { timeoutMs, signal: options.signal }, (token) => {
+      return this.#parts.calls.open(known, { timeoutMs, signal }, (token) => {
         if (known.kind === 'query') {
           const message = this.#parts.envelopes.make(known, encoded, options, { deadlineAtMs, isLight: true })
           return this.#publishStep({ contract, kind: known.kind, plane: 'light', message, token })

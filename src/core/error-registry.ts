@@ -48,6 +48,8 @@ export interface ErrorDetails {
   'bus.no_responder': { type: string }
   'bus.answer_failed': { type: string; code: string; problem: string }
   'bus.dead_letter_missing': { id: string }
+  /** `retryAfterMs` is when the service wants to be asked again. */
+  'bus.callee_overloaded': { type: string; problem: string; retryAfterMs: number }
   'store.wrong_revision': { stream: string; expected: string; actual: string }
   'store.conflict': { store: string; problem: string }
   'store.rolled_back': { store: string; problem: string }
@@ -80,6 +82,12 @@ export interface ErrorDetails {
   'saga.function_failed': { saga: string; problem: string }
   'saga.compensation_failed': { saga: string; run: string; problem: string }
   'saga.stream_full': { saga: string; instance: string; events: number; eventsMax: number }
+  'resilience.timeout': { name: string; timeoutMs: number }
+  'resilience.circuit_open': { name: string; retryAfterMs: number }
+  'resilience.bulkhead_full': { name: string; inFlightMax: number; waitingMax: number }
+  'resilience.rate_limited': { name: string; retryAfterMs: number }
+  'resilience.shed': { name: string; waitedMs: number; retryAfterMs: number }
+  'resilience.cancelled': { name: string }
 }
 
 /** A code of the closed list above. */
@@ -282,6 +290,11 @@ export const errorRegistry: { readonly [C in ErrorCode]: ErrorEntry<C> } = {
     says: ({ id }) => `There is no dead letter ${quoted(id)} (any more)`,
     remedy: 'List again: it may have been redriven or removed meanwhile.',
   },
+  'bus.callee_overloaded': {
+    disposition: 'retry',
+    says: ({ type, problem, retryAfterMs }) => `The service that answers ${type} takes no more for now (${problem}) and wants to be asked again in ${retryAfterMs} ms`,
+    remedy: 'Ask again after retryAfterMs, as the retry policy does; send less, or give that service more instances.',
+  },
   'store.wrong_revision': {
     disposition: 'retry',
     says: ({ stream, expected, actual }) => `The stream ${quoted(stream)} was expected at ${expected} and is at ${actual}: somebody else appended first`,
@@ -441,6 +454,36 @@ export const errorRegistry: { readonly [C in ErrorCode]: ErrorEntry<C> } = {
     disposition: 'reject',
     says: ({ saga, instance, events, eventsMax }) => `The instance ${quoted(instance)} of the saga ${saga} has ${events} events, at most ${eventsMax}`,
     remedy: 'Something in it goes round in circles; find it in the history, then cancel or compensate the instance.',
+  },
+  'resilience.timeout': {
+    disposition: 'retry',
+    says: ({ name, timeoutMs }) => `The call of ${name} took longer than ${timeoutMs} ms`,
+    remedy: 'Allow more time, or look at what is called; it may go on with it nevertheless.',
+  },
+  'resilience.circuit_open': {
+    disposition: 'retry',
+    says: ({ name, retryAfterMs }) => `${name} was not called, because too many calls before failed; the next trial is in ${retryAfterMs} ms`,
+    remedy: 'Look at what is called. Give the call a fallback where it can do without.',
+  },
+  'resilience.bulkhead_full': {
+    disposition: 'retry',
+    says: ({ name, inFlightMax, waitingMax }) => `${name} was not called: ${inFlightMax} calls are under way and ${waitingMax} wait`,
+    remedy: 'Call less at the same time, or raise inFlightMax if what is called can bear it.',
+  },
+  'resilience.rate_limited': {
+    disposition: 'retry',
+    says: ({ name, retryAfterMs }) => `${name} was not called, because its permits are used up; the next one is there in ${retryAfterMs} ms`,
+    remedy: 'Call after retryAfterMs, let the policy wait with waitMaxMs, or raise the rate.',
+  },
+  'resilience.shed': {
+    disposition: 'retry',
+    says: ({ name, waitedMs, retryAfterMs }) => `${name} was not called: it had waited for ${waitedMs} ms, too long while the queue does not empty; call again in ${retryAfterMs} ms`,
+    remedy: 'Call less, or add instances: more comes in than gets done.',
+  },
+  'resilience.cancelled': {
+    disposition: 'retry',
+    says: ({ name }) => `${name} was not called (again), because its caller gave it up while it waited`,
+    remedy: 'Nothing is needed.',
   },
 }
 

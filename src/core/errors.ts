@@ -35,6 +35,15 @@ export function isTrunklineError<C extends ErrorCode = ErrorCode>(
   return code === undefined || ('code' in error && error.code === code)
 }
 
+/** Milliseconds after which whoever refused wants to be asked again; undefined for errors that do not say. */
+export function retryAfterMsOf(error: unknown): number | undefined {
+  if (!isTrunklineError(error)) return undefined
+  const { details } = error
+  if (!('retryAfterMs' in details)) return undefined
+  const { retryAfterMs } = details
+  return typeof retryAfterMs === 'number' && retryAfterMs >= 0 ? retryAfterMs : undefined
+}
+
 /**
  * Stops on a programmer's error.
  *

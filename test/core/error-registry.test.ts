@@ -37,6 +37,7 @@ const EXAMPLES: { readonly [C in ErrorCode]: ErrorDetails[C] } = {
   'bus.ask_cancelled': { type: 'pricing.quote' },
   'bus.no_responder': { type: 'pricing.quote' },
   'bus.answer_failed': { type: 'pricing.quote', code: 'bus.handler_failed', problem: 'boom' },
+  'bus.callee_overloaded': { type: 'pricing.quote', problem: 'too many requests', retryAfterMs: 250 },
   'bus.dead_letter_missing': { id: 'd-1' },
   'store.wrong_revision': { stream: 'order-1', expected: '3', actual: '4' },
   'store.conflict': { store: 'postgres', problem: 'deadlock detected' },
@@ -70,6 +71,12 @@ const EXAMPLES: { readonly [C in ErrorCode]: ErrorDetails[C] } = {
   'saga.function_failed': { saga: 'order', problem: 'it wants send after its end' },
   'saga.compensation_failed': { saga: 'order', run: 'pay', problem: 'no answer' },
   'saga.stream_full': { saga: 'order', instance: 'o-1', events: 10_001, eventsMax: 10_000 },
+  'resilience.timeout': { name: 'pricing.quote', timeoutMs: 500 },
+  'resilience.circuit_open': { name: 'pricing.quote', retryAfterMs: 900 },
+  'resilience.bulkhead_full': { name: 'pricing.quote', inFlightMax: 4, waitingMax: 8 },
+  'resilience.rate_limited': { name: 'pricing.quote', retryAfterMs: 40 },
+  'resilience.shed': { name: 'pricing.quote', waitedMs: 120, retryAfterMs: 40 },
+  'resilience.cancelled': { name: 'pricing.quote' },
 }
 
 function sentencesOf<C extends ErrorCode>(code: C): string {

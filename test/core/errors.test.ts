@@ -34,8 +34,9 @@ describe('TrunklineError', () => {
       'core.invariant_broken', 'core.option_invalid', 'core.option_unknown', 'core.peer_missing', 'outbox.attached_twice', 'outbox.not_attached', 'outbox.retention_too_short', 'saga.definition_invalid', 'saga.version_missing',
     ])
     expect(codesOf('retry')).toEqual([
-      'bus.answer_failed', 'bus.ask_cancelled', 'bus.ask_timeout', 'bus.connection_lost', 'bus.handler_failed', 'bus.handler_timeout', 'bus.no_responder',
+      'bus.answer_failed', 'bus.ask_cancelled', 'bus.ask_timeout', 'bus.callee_overloaded', 'bus.connection_lost', 'bus.handler_failed', 'bus.handler_timeout', 'bus.no_responder',
       'bus.not_running', 'bus.overloaded', 'bus.publish_refused', 'bus.publish_timeout', 'outbox.body_missing', 'outbox.unit_too_long',
+      'resilience.bulkhead_full', 'resilience.cancelled', 'resilience.circuit_open', 'resilience.rate_limited', 'resilience.shed', 'resilience.timeout',
       'saga.version_unknown', 'store.conflict', 'store.down', 'store.lease_lost', 'store.rolled_back', 'store.wrong_revision',
     ])
   })

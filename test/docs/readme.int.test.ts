@@ -40,6 +40,7 @@ test.each([
   ['every block of the recipes is a program', blocksOf('docs/recipes.md')],
   ['all blocks of the page on the outbox are one program', [blocksOf('docs/outbox.md').join('\n')]],
   ['all blocks of the page on the event store are one program', [blocksOf('docs/store.md').join('\n')]],
+  ['all blocks of the page on policies are one program', [blocksOf('docs/resilience.md').join('\n')]],
 ])('%s without type errors', (_name, programs) => {
   for (const program of programs) expect(program).toMatch(/^import /)
   mkdirSync(join(root, '.tmp'), { recursive: true })

@@ -1,0 +1,62 @@
+import type { Contract } from '../contract/contract.ts'
+import { linkedController, neverAborted } from '../core/abort.ts'
+import { TrunklineError } from '../core/errors.ts'
+import type { CallPolicy, PolicyHost } from './call-policy.ts'
+import type { DeadlineSweep } from './deadline-sweep.ts'
+
+/** What bounds one attempt of an ask. */
+export interface AttemptLimits {
+  /** Milliseconds until the ask as a whole ends. */
+  readonly timeoutMs: number
+  /** Milliseconds until nobody waits for this attempt: what the answerer is told. */
+  readonly deadlineMs: number
+  readonly signal: AbortSignal | undefined
+}
+
+/** An ask that a policy stands round. */
+export interface PolicedAsk {
+  readonly contract: Contract
+  readonly data: unknown
+  readonly timeoutMs: number
+  readonly signal: AbortSignal | undefined
+}
+
+/**
+ * Runs the attempts of an ask under a policy. The time limit holds for all of them together, and for what the policy makes them wait; when it is
+ * over a fallback may still stand in.
+ *
+ * @throws `bus.ask_timeout`, and what the policy rejects with.
+ */
+export async function askUnder(
+  policy: CallPolicy<unknown>, ask: PolicedAsk, host: PolicyHost & { readonly deadlines: DeadlineSweep }, once: (limits: AttemptLimits) => Promise<unknown>,
+): Promise<unknown> {
+  const { contract, data, timeoutMs } = ask
+  const { clock, random, emit, deadlines } = host
+  const { controller, release } = linkedController(ask.signal ?? neverAborted)
+  const { signal } = controller
+  const expiresAtMs = clock.monotonicMs() + timeoutMs
+  const late = new TrunklineError('bus.ask_timeout', { type: contract.type, timeoutMs })
+  const limit = { expiresAtMs, expire: () => controller.abort(late) }
+  deadlines.add(limit)
+  try {
+    return await policy.run((attemptSignal, call) => {
+      const nowMs = clock.monotonicMs()
+      return once({ timeoutMs: expiresAtMs - nowMs, deadlineMs: Math.min(expiresAtMs, call.expiresAtMs) - nowMs, signal: attemptSignal })
+    }, { signal, host: { clock, random, emit }, name: contract.type, kind: contract.kind, key: () => `${contract.type} ${keyText(data)}`, expiresAtMs })
+  } catch (error) {
+    // Whatever the policy made of it: the time was over.
+    throw signal.reason === late ? late : error
+  } finally {
+    deadlines.remove(limit)
+    release()
+  }
+}
+
+/** Data of one ask as text; what JSON cannot hold has been refused by the contract before anything is answered. */
+function keyText(data: unknown): string {
+  try {
+    return JSON.stringify(data) ?? ''
+  } catch {
+    return ''
+  }
+}
