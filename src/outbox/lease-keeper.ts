@@ -63,7 +63,9 @@ export class LeaseKeeper {
     let waitMs: number
     try {
       const leases = await table.hold(names, owner, ttlMs, names.length)
-      const isChanged = leases.length !== this.#held.size || leases.some(({ name, epoch }) => this.#held.get(name)?.epoch !== epoch)
+      // One that had run out, and is ours again, is news as well: work stood still meanwhile.
+      const hadEnded = leases.length > 0 && clock.monotonicMs() >= this.#validUntilMs
+      const isChanged = hadEnded || leases.length !== this.#held.size || leases.some(({ name, epoch }) => this.#held.get(name)?.epoch !== epoch)
       this.#held.clear()
       for (const lease of leases) this.#held.set(lease.name, lease)
       this.#validUntilMs = sentAtMs + ttlMs

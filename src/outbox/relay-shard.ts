@@ -35,6 +35,10 @@ const REFUSALS_MAX = 5
 const HELD_KEYS_MAX = 1_000
 /** Longest wait between two looks while keys are held. */
 const HELD_LOOK_MS = 250
+/** Shortest one. */
+const HELD_LOOK_MIN_MS = 10
+/** A key whose wait ended this long ago has no row any more. */
+const HELD_STALE_MS = 10_000
 /** Time after which what is on its way no longer holds up the next look. */
 const STUCK_MS = 200
 /** Waits after a failure. */
@@ -84,8 +88,8 @@ export class RelayShard {
     if (this.#isStopped) return
     this.#run ??= this.#passes().finally(() => {
       this.#run = undefined
-      // What was committed between the last look and now.
-      if (this.#isDirty) this.wake()
+      // What was committed between the last look and now. Who does not hold the shard is woken when it does.
+      if (this.#isDirty && this.#epoch !== undefined) this.wake()
     })
   }
 
@@ -249,9 +253,13 @@ export class RelayShard {
     if (this.#held.size === 0 || this.#epoch === undefined) return
     const nowMs = this.#host.clock.monotonicMs()
     let nextMs = Number.POSITIVE_INFINITY
-    for (const { untilMs } of this.#held.values()) nextMs = Math.min(nextMs, untilMs)
-    // New rows of other keys need not wait for the longest of them.
-    if (!this.#isDirty && nextMs > nowMs) await sleep(this.#host.clock, Math.min(nextMs - nowMs, HELD_LOOK_MS))
+    for (const [name, { untilMs }] of this.#held) {
+      // It was not tried again although it could have been: another relay has published it.
+      if (untilMs < nowMs - HELD_STALE_MS && this.#host.canPublish()) this.#held.delete(name)
+      nextMs = Math.min(nextMs, untilMs)
+    }
+    // New rows of other keys need not wait for the longest of them. Where nothing can be tried, time still has to pass.
+    if (!this.#isDirty) await sleep(this.#host.clock, Math.max(HELD_LOOK_MIN_MS, Math.min(nextMs - nowMs, HELD_LOOK_MS)))
     this.#isDirty = true
   }
 
