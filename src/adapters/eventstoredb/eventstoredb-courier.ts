@@ -2,13 +2,12 @@ import { sleep } from '../../core/clock.ts'
 import { errorText } from '../../core/errors.ts'
 import type { StoreHost } from '../../outbox/port.ts'
 import type { EsdbDesk } from './eventstoredb-desk.ts'
-import { ops } from './eventstoredb-desk-state.ts'
+import { COURIER, ops } from './eventstoredb-desk-state.ts'
 import { EsdbFeed } from './eventstoredb-feed.ts'
 import type { EsdbLink } from './eventstoredb-link.ts'
+import { unitIn } from './eventstoredb-lookback.ts'
 import { filterOf } from './eventstoredb-selection.ts'
-import { unitIn } from './eventstoredb-unit.ts'
 
-const NAME = '-courier'
 /** A unit that is younger than this is brought to the desk by whoever committed it. */
 const GRACE_MS = 1_000
 const SAVE_EVERY = 500
@@ -40,7 +39,7 @@ export class EsdbCourier {
     this.#ended.abort()
     await this.#running
     const { instance } = this.#host
-    await this.#desk.commit(() => (this.#desk.state.leases.get(NAME)?.owner === instance ? [ops.release([NAME], instance)] : [])).catch(() => undefined)
+    await this.#desk.commit(() => (this.#desk.state.leases.get(COURIER)?.owner === instance ? [ops.release([COURIER], instance)] : [])).catch(() => undefined)
   }
 
   async #run(): Promise<void> {
@@ -48,7 +47,7 @@ export class EsdbCourier {
     const { clock, random, instance, logger } = this.#host
     while (!stop.aborted) {
       try {
-        if (await this.#desk.lead(NAME, instance, this.#leaseMs)) {
+        if (await this.#desk.lead(COURIER, instance, this.#leaseMs)) {
           await this.#desk.compact()
           await this.#carry(stop)
         }
@@ -63,7 +62,7 @@ export class EsdbCourier {
   async #carry(stop: AbortSignal): Promise<void> {
     const { clock } = this.#host
     const endMs = clock.monotonicMs() + this.#leaseMs * 0.6
-    const after = this.#desk.state.checkpoints.get(NAME)
+    const after = this.#desk.state.checkpoints.get(COURIER)
     const feed = new EsdbFeed(this.#link, 256, (onCheckpoint) =>
       this.#link.client.subscribeToAll({
         ...this.#link.callOptions,
@@ -72,6 +71,7 @@ export class EsdbCourier {
       }),
     )
     let cursor = after
+    let passedAtMs = this.#desk.state.passedAtMs
     let unsaved = 0
     try {
       while (!stop.aborted && clock.monotonicMs() < endMs) {
@@ -86,17 +86,18 @@ export class EsdbCourier {
             if (!stop.aborted) await this.#desk.commit(() => list, item.event.id)
           }
           cursor = item.event.position
+          passedAtMs = item.event.storedAtMs
         }
-        if (++unsaved >= SAVE_EVERY) unsaved = await this.#save(cursor, after)
+        if (++unsaved >= SAVE_EVERY) unsaved = await this.#save(cursor, after, passedAtMs)
       }
     } finally {
       feed.close()
     }
-    if (!stop.aborted) await this.#save(cursor, after)
+    if (!stop.aborted) await this.#save(cursor, after, passedAtMs)
   }
 
-  async #save(cursor: bigint | undefined, before: bigint | undefined): Promise<number> {
-    if (cursor !== undefined && cursor !== before) await this.#desk.commit(() => [ops.checkpoint(NAME, cursor)])
+  async #save(cursor: bigint | undefined, before: bigint | undefined, passedAtMs: number): Promise<number> {
+    if (cursor !== undefined && cursor !== before) await this.#desk.commit(() => [ops.checkpoint(COURIER, cursor), ops.passed(passedAtMs)])
     return 0
   }
 }

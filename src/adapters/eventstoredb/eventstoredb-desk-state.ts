@@ -30,6 +30,8 @@ interface Dead {
 }
 
 const POSTED_MAX = 20_000
+/** The checkpoint of what brings units to the desk whose process did not. */
+export const COURIER = '-courier'
 
 /** A key of several texts. */
 export function keyOf(...parts: readonly string[]): string {
@@ -42,6 +44,10 @@ export const ops = {
   answer: ({ group, source, id }: InboxEntry, answer: Uint8Array): Op => ['answer', keyOf(group, source, id), base64(answer)],
   advance: (group: string, source: string, position: bigint): Op => ['advance', keyOf(group, source), `${position}`],
   checkpoint: (name: string, cursor: bigint | undefined): Op => ['checkpoint', name, cursor === undefined ? null : `${cursor}`],
+  /** A checkpoint under a lease: when it comes late, from the stream of its events, a later one stays. */
+  progress: (name: string, cursor: bigint): Op => ['checkpoint', name, `${cursor}`, 'forwards'],
+  /** How far the courier is, in the server's time. */
+  passed: (atMs: number): Op => ['passed', atMs],
   snapshot: ({ stream, shape, revision, state }: Snapshot): Op => ['snapshot', stream, shape, `${revision}`, base64(state)],
   timer: ({ id, due, kind, message, recurrence }: NewTimer): Op => ['timer', id, due, kind, packed(message), recurrence ?? null],
   cancel: (id: string): Op => ['cancel', id],
@@ -70,6 +76,8 @@ export class DeskState {
   readonly bodies: Map<string, number> = new Map()
   /** Units whose operations came from the stream of their events; the latest. */
   readonly posted: Set<string> = new Set()
+  /** The server's time of the last event that the courier has passed. */
+  passedAtMs = 0
   #rowId = 0n
   #version = 0
 
@@ -83,7 +91,11 @@ export class DeskState {
         this.posted.delete(oldest)
       }
     }
-    for (const op of list) if (Array.isArray(op)) this.#apply(op, atMs)
+    for (const op of list) if (Array.isArray(op) && !(from !== undefined && this.#isBehind(op))) this.#apply(op, atMs)
+  }
+
+  #isBehind([name, first, second, third]: readonly unknown[]): boolean {
+    return name === 'checkpoint' && third === 'forwards' && (this.checkpoints.get(text(first)) ?? -1n) >= bigint(second)
   }
 
   /** The leases of an owner among some names. */
@@ -109,6 +121,7 @@ export class DeskState {
       ...[...this.timers.values()].map(({ id, dueAtMs, kind, message, recurrence, version }) => ['timer', id, dueAtMs, kind, packed(message), recurrence ?? null, version]),
       ...[...this.bodies].map(([id, atMs]) => ['body', id, atMs]),
       ...[...this.posted].map((id) => ['posted', id]),
+      ops.passed(this.passedAtMs),
     ]
   }
 
@@ -130,6 +143,7 @@ export class DeskState {
     else if (name === 'timer') this.timers.set(text(first), { ...timerOf(first, number(second), third, fourth, item[5]), version: number(item[6]) })
     else if (name === 'body') this.bodies.set(text(first), number(second))
     else if (name === 'posted') this.posted.add(text(first))
+    else if (name === 'passed') this.passedAtMs = number(first)
   }
 
   #apply(op: readonly unknown[], atMs: number): void {
@@ -179,6 +193,7 @@ export class DeskState {
       const dead = this.dead.get(bigint(first))
       if (dead !== undefined && this.dead.delete(bigint(first))) this.#row(dead.row, atMs)
     } else if (name === 'remove-dead') this.dead.delete(bigint(first))
+    else if (name === 'passed') this.passedAtMs = number(first)
     else if (name === 'prune') for (const key of listOf(first)) this.marks.delete(text(key))
     else if (name === 'prune-bodies') for (const id of listOf(first)) this.bodies.delete(text(id))
     else if (name === 'body') {
@@ -244,6 +259,12 @@ export function enteredIn(list: readonly unknown[]): readonly string[] {
   return list.flatMap((op) => (Array.isArray(op) && op[0] === 'enter' ? [text(op[1])] : []))
 }
 
+/** How far a list of operations brings the checkpoint of a name under its lease; undefined where it does not. */
+export function progressIn(list: readonly unknown[], name: string): bigint | undefined {
+  const found = list.findLast((op) => Array.isArray(op) && op[0] === 'checkpoint' && op[1] === name && op[3] === 'forwards')
+  return Array.isArray(found) ? bigint(found[2]) : undefined
+}
+
 function timerOf(id: unknown, dueAtMs: number, kind: unknown, message: unknown, recurrence: unknown): StoredTimer {
   const [cron, timeZone] = [partOf(recurrence, 'cron'), partOf(recurrence, 'timeZone')]
   return {
@@ -275,7 +296,8 @@ function unpacked(value: unknown): WireMessage {
   return { ...message, defect: undefined }
 }
 
-function listOf(value: unknown): readonly unknown[] {
+/** A list, or an empty one. */
+export function listOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : []
 }
 

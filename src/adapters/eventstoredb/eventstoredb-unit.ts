@@ -4,13 +4,11 @@ import type { InboxEntry, InboxVerdict, NewOutboxRow, UnitTransaction } from '..
 import type { Appended, ExpectedRevision, LogPage, NewEvent, NewTimer, ReadQuery, Snapshot, StoredEvent, StoredTimer } from '../../store/port.ts'
 import type { EsdbDesk } from './eventstoredb-desk.ts'
 import { downOf } from './eventstoredb-desk.ts'
-import { enteredIn, keyOf, ops, type DeskTimer, type Mark, type Op } from './eventstoredb-desk-state.ts'
-import { markOf, type EsdbEvent } from './eventstoredb-event.ts'
+import { enteredIn, keyOf, ops, progressIn, type DeskTimer, type Mark, type Op } from './eventstoredb-desk-state.ts'
 import type { EsdbLink } from './eventstoredb-link.ts'
 import { checkOwn, storeEventOf, type EsdbLog } from './eventstoredb-log.ts'
+import { unheardIn, unitIn } from './eventstoredb-lookback.ts'
 
-/** Events of a stream that are looked at for the mark of a message: the redelivery horizon of a unit that died before it was known. */
-const HORIZON = 256
 const TRIES_MAX = 5
 const AGAIN_MS = 100
 
@@ -104,7 +102,7 @@ export class EsdbUnit implements UnitTransaction<undefined> {
       this.#checkEpoch(name, epoch)
       this.#epochs.set(name, epoch)
     }
-    this.#ops.push(ops.checkpoint(name, cursor))
+    this.#ops.push(epoch === undefined ? ops.checkpoint(name, cursor) : ops.progress(name, cursor))
   }
 
   async saveSnapshot(snapshot: Snapshot): Promise<void> {
@@ -195,7 +193,7 @@ export class EsdbUnit implements UnitTransaction<undefined> {
     const { desk, link } = this.#parts
     await desk.refresh()
     this.#verify()
-    await this.#unlessDone(staged.stream)
+    await this.#afterThoseBefore(staged.stream)
     const { stream, base, events } = staged
     const last = events.length - 1
     const proposed = events.map(({ message, isPublic }, at) =>
@@ -216,19 +214,21 @@ export class EsdbUnit implements UnitTransaction<undefined> {
     if (this.#ops.length > 0) await desk.commit(() => this.#ops, from).catch(() => undefined)
   }
 
-  /** A unit of the same message may have been committed by a process that died before the desk knew. */
-  async #unlessDone(stream: string): Promise<void> {
-    if (this.#marks.size === 0) return
+  /**
+   * Brings to the desk what earlier units of this stream have left behind: what they published then stands before what this one does. One of them
+   * may be this very unit, committed by a process that died before the desk knew.
+   */
+  async #afterThoseBefore(stream: string): Promise<void> {
     const { link, desk } = this.#parts
-    const result = await link.read((client) => client.readStream(stream, { ...link.callOptions, direction: 'backwards', fromRevision: 'end', maxCount: HORIZON }))
-    if (result.kind === 'failed') {
-      if (result.failure.kind === 'stream-missing') return
-      throw downOf(result.failure)
+    for (const event of await unheardIn(link, desk, stream)) {
+      const list = unitIn(event)
+      await desk.commit(() => list, event.id)
+      if (enteredIn(list).some((key) => this.#marks.has(key))) throw conflict('the message was handled already')
+      const names = [...this.#epochs.keys()]
+      const done = names.find((name) => (progressIn(list, name) ?? -1n) >= (progressIn(this.#ops, name) ?? 0n))
+      // An earlier holder, or an earlier life of this one, was further than the checkpoint said: whoever follows begins anew from there.
+      if (done !== undefined) throw new TrunklineError('store.lease_lost', { store: 'eventstoredb', lease: done })
     }
-    const done = result.value.events.find((event) => enteredIn(unitIn(event)).some((key) => this.#marks.has(key)))
-    if (done === undefined) return
-    await desk.commit(() => unitIn(done), done.id)
-    throw conflict('the message was handled already')
   }
 
   /** Everything that this unit has found out still holds. */
@@ -294,18 +294,6 @@ export class EsdbUnit implements UnitTransaction<undefined> {
 
   #check(operation: string): void {
     if (this.#isOver) throw new TrunklineError('outbox.unit_over', { operation })
-  }
-}
-
-/** What rides with an event. */
-export function unitIn(event: EsdbEvent): readonly Op[] {
-  const text = markOf(event, 'unit')
-  if (text === undefined) return []
-  try {
-    const list: unknown = JSON.parse(text)
-    return Array.isArray(list) ? list.filter((op): op is Op => Array.isArray(op)) : []
-  } catch {
-    return []
   }
 }
 

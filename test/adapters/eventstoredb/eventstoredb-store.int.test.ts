@@ -6,7 +6,7 @@ import { systemClock } from '../../../src/core/clock.ts'
 import { silentLogger } from '../../../src/core/logger.ts'
 import { systemRandom } from '../../../src/core/random.ts'
 import { createBus, event } from '../../../src/index.ts'
-import type { InboxEntry } from '../../../src/outbox/port.ts'
+import type { InboxEntry, UnitTransaction } from '../../../src/outbox/port.ts'
 import { newEvents, newRows, numbersOf } from '../../../src/testing/store-conformance-stage.ts'
 import { esdbDouble, type EsdbDouble } from '../../esdb-double/esdb-double.ts'
 import { until } from '../../servers/until.ts'
@@ -23,11 +23,11 @@ async function openBackend(double: EsdbDouble): Promise<EsdbBackend> {
 }
 
 /** A unit that is committed with its events, by a process that dies before the desk knows. */
-async function diesAfterCommit(double: EsdbDouble): Promise<void> {
+async function diesAfterCommit(double: EsdbDouble, work: (tx: UnitTransaction<undefined>, backend: EsdbBackend) => Promise<unknown> = (tx) => tx.enter(ENTRY)): Promise<void> {
   const backend = await openBackend(double)
   const down = { kind: 'status', code: status.UNAVAILABLE } as const
   await backend.transact(async (tx) => {
-    await tx.enter(ENTRY)
+    await work(tx, backend)
     await tx.append('order-1', 'noStream', newEvents([1]))
     await tx.write(newRows([1], 'a'))
     // The append to the stream succeeds; everything after that is refused.
@@ -38,6 +38,14 @@ async function diesAfterCommit(double: EsdbDouble): Promise<void> {
   })
   await backend.close()
   double.faults.clear()
+}
+
+/** As a follower does that has handled everything up to a cursor. */
+function holdingAndSaving(cursor: bigint): (tx: UnitTransaction<undefined>, backend: EsdbBackend) => Promise<void> {
+  return async (tx, backend) => {
+    const [lease] = await backend.leases.hold(['tally'], 'one', 500, 1)
+    await tx.saveCheckpoint('tally', cursor, lease?.epoch)
+  }
 }
 
 describe('a unit whose process died right after its events were appended', () => {
@@ -59,6 +67,50 @@ describe('a unit whose process died right after its events were appended', () =>
     expect(numbersOf(await backend.outbox.read(0, ALL))).toEqual([1])
     await backend.close()
   })
+
+  test('has published before the next unit of its stream does', async () => {
+    await using double = await esdbDouble()
+    await diesAfterCommit(double, () => Promise.resolve())
+    const backend = await openBackend(double)
+    await backend.transact(async (tx) => {
+      await tx.append('order-1', 'any', newEvents([2]))
+      await tx.write(newRows([2], 'a'))
+    })
+    expect(numbersOf(await backend.outbox.read(0, ALL))).toEqual([1, 2])
+    await backend.close()
+  })
+
+  test('has moved the checkpoint of a follower, who learns that before it does the same again', async () => {
+    await using double = await esdbDouble()
+    await diesAfterCommit(double, holdingAndSaving(5n))
+    const backend = await openBackend(double)
+    expect(await backend.checkpoints.load('tally')).toBeUndefined()
+    const epoch = await until(async () => (await backend.leases.hold(['tally'], 'another', 10_000, 1))[0]?.epoch)
+    const again = backend.transact(async (tx) => {
+      await tx.append('order-1', 'any', newEvents([1]))
+      await tx.saveCheckpoint('tally', 5n, epoch)
+    })
+    await expect(again).rejects.toMatchObject({ code: 'store.lease_lost' })
+    expect(await backend.checkpoints.load('tally')).toBe(5n)
+    expect(double.log.eventsOf('order-1')).toHaveLength(1)
+    await backend.transact(async (tx) => {
+      await tx.append('order-1', 'any', newEvents([2]))
+      await tx.saveCheckpoint('tally', 6n, epoch)
+    })
+    expect(await backend.checkpoints.load('tally')).toBe(6n)
+    await backend.close()
+  })
+
+  test('does not move a checkpoint back that is further by then', async () => {
+    await using double = await esdbDouble()
+    await diesAfterCommit(double, holdingAndSaving(5n))
+    const backend = await openBackend(double)
+    const epoch = await until(async () => (await backend.leases.hold(['tally'], 'another', 10_000, 1))[0]?.epoch)
+    await backend.transact((tx) => tx.saveCheckpoint('tally', 9n, epoch))
+    await until(async () => (await backend.outbox.read(0, ALL)).length > 0, { deadlineMs: 20_000 })
+    expect(await backend.checkpoints.load('tally')).toBe(9n)
+    await backend.close()
+  }, 60_000)
 
   test('is brought to the desk by the courier of another process, once', async () => {
     await using double = await esdbDouble()
