@@ -115,8 +115,10 @@ export class DoubleLog {
     const { truncateBefore, countMax, ageMaxS } = found.limits
     const oldestTicks = ageMaxS === undefined ? 0n : ticksNow() - BigInt(ageMaxS) * 10_000_000n
     const first = countMax === undefined ? 0n : (found.events.at(-1)?.revision ?? 0n) - BigInt(countMax) + 1n
-    if (truncateBefore === 0n && countMax === undefined && ageMaxS === undefined) return found.events
-    return found.events.filter(({ revision, createdTicks }) => revision >= truncateBefore && revision >= first && createdTicks >= oldestTicks)
+    // An event's index is its revision, and times only grow: what is visible is the end of the list.
+    const oldest = ageMaxS === undefined ? 0 : firstWhere(found.events, ({ createdTicks }) => createdTicks >= oldestTicks)
+    const start = Math.max(oldest, truncateBefore > first ? Number(truncateBefore) : Number(first))
+    return start <= 0 ? found.events : found.events.slice(start)
   }
 
   append(stream: string, expected: Expected, events: readonly Proposed[]): AppendOutcome {
@@ -264,6 +266,18 @@ export class DoubleLog {
     this.#recent.clear()
     this.#file = openSync(file, 'a')
   }
+}
+
+/** Index of the first one that passes, where all behind it pass as well; the length where none does. */
+export function firstWhere<T>(list: readonly T[], passes: (one: T) => boolean): number {
+  let [low, high] = [0, list.length]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    const one = list[middle]
+    if (one !== undefined && passes(one)) high = middle
+    else low = middle + 1
+  }
+  return low
 }
 
 function lineOf({ id, type, contentType, metadata, data }: Proposed): Line['events'][number] {

@@ -1,7 +1,7 @@
 import { status, type ServerWritableStream } from '@grpc/grpc-js'
 import type { ReadReq, ReadResp } from '@eventstore/db-client/generated/streams_pb.js'
 import { errorOf, exception, type Fault, type Faults } from './faults.ts'
-import type { DoubleLog, Recorded } from './log.ts'
+import { type DoubleLog, firstWhere, type Recorded } from './log.ts'
 import { type Filter, filterOf, identifierOf, nameOf, recordOf } from './messages.ts'
 import { streams } from './protos.ts'
 
@@ -59,8 +59,10 @@ export class Reads {
     }
     const isForwards = options.getReadDirection() === streams.ReadReq.Options.ReadDirection.FORWARDS
     const events = stream === undefined ? this.#log.all : this.#log.eventsOf(stream)
-    const chosen = isForwards ? events.slice(firstForwards(events, options, stream)) : events.slice(0, endBackwards(events, options, stream)).toReversed()
-    for (const event of chosen.slice(0, Number(BigInt.asUintN(31, BigInt(options.getCount()))))) {
+    const count = Number(BigInt.asUintN(31, BigInt(options.getCount())))
+    const [first, end] = [firstForwards(events, options, stream), endBackwards(events, options, stream)]
+    const chosen = isForwards ? events.slice(first, first + count) : events.slice(Math.max(0, end - count), end).toReversed()
+    for (const event of chosen) {
       await this.#faults.thawed()
       if (!(await send(call, this.#responseOf(event, options.getResolveLinks())))) return
     }
@@ -117,8 +119,6 @@ class Feed {
   readonly #log: DoubleLog
   readonly #stream: string | undefined
   #after: bigint
-  /** Place in the list where the next one is looked for. */
-  #index = 0
 
   constructor(log: DoubleLog, stream: string | undefined, after: bigint) {
     this.#log = log
@@ -128,17 +128,9 @@ class Feed {
 
   next(): Recorded | undefined {
     const events = this.#stream === undefined ? this.#log.all : this.#log.eventsOf(this.#stream)
-    // A list that was cut at the front has moved; looking again from its beginning is always right.
-    if (this.#numberOf(events[this.#index - 1]) !== this.#after) this.#index = 0
-    while (this.#index < events.length) {
-      const event = events[this.#index]
-      this.#index++
-      const number = this.#numberOf(event)
-      if (event === undefined || number === undefined || number <= this.#after) continue
-      this.#after = number
-      return event
-    }
-    return undefined
+    const event = events[firstWhere(events, (one) => this.#numberOf(one) > this.#after)]
+    if (event !== undefined) this.#after = this.#numberOf(event)
+    return event
   }
 
   /** Resolves when something was appended, or the call is over. */
@@ -158,8 +150,8 @@ class Feed {
     })
   }
 
-  #numberOf(event: Recorded | undefined): bigint | undefined {
-    return this.#stream === undefined ? event?.position : event?.revision
+  #numberOf(event: Recorded): bigint {
+    return this.#stream === undefined ? event.position : event.revision
   }
 }
 
@@ -182,8 +174,7 @@ function firstForwards(events: readonly Recorded[], options: ReadReq.Options, st
   const isEnd = stream === undefined ? all?.hasEnd() === true : one?.hasEnd() === true
   if (isEnd) return events.length
   const from = stream === undefined ? BigInt(all?.getPosition()?.getCommitPosition() ?? '0') : BigInt(one?.hasRevision() === true ? one.getRevision() : '0')
-  const index = events.findIndex((event) => (stream === undefined ? event.position : event.revision) >= from)
-  return index < 0 ? events.length : index
+  return firstWhere(events, (event) => (stream === undefined ? event.position : event.revision) >= from)
 }
 
 /** Number of events that a read backwards may give: a revision is included, a position is not. */
@@ -193,11 +184,11 @@ function endBackwards(events: readonly Recorded[], options: ReadReq.Options, str
   if (stream === undefined) {
     if (all?.hasPosition() !== true) return all?.hasStart() === true ? 0 : events.length
     const position = BigInt(all.getPosition()?.getCommitPosition() ?? '0')
-    return events.filter((event) => event.position < position).length
+    return firstWhere(events, (event) => event.position >= position)
   }
   if (one?.hasRevision() !== true) return one?.hasStart() === true ? Math.min(1, events.length) : events.length
   const revision = BigInt(one.getRevision())
-  return events.filter((event) => event.revision <= revision).length
+  return firstWhere(events, (event) => event.revision > revision)
 }
 
 function checkpointAt({ position }: Recorded): ReadResp {

@@ -7,10 +7,16 @@ import type { WorkerPlan } from './plan.ts'
 const SCRIPT = fileURLToPath(new URL('worker.ts', import.meta.url))
 const RESPAWN_MS = 250
 
+/** Files of a member. */
+export interface MemberFiles {
+  readonly log: string
+  readonly compiledDir: string
+}
+
 /** One place in the fleet: a process that is started again whenever it ends before it should. */
 export class Member {
   readonly plan: WorkerPlan
-  readonly #log: string
+  readonly #files: MemberFiles
   #child: ChildProcess | undefined
   #isStopping = false
   #exit: Promise<void> = Promise.resolve()
@@ -19,9 +25,9 @@ export class Member {
   readies = 0
   isDone = false
 
-  constructor(plan: WorkerPlan, log: string) {
+  constructor(plan: WorkerPlan, files: MemberFiles) {
     this.plan = plan
-    this.#log = log
+    this.#files = files
   }
 
   get name(): string {
@@ -31,14 +37,15 @@ export class Member {
   start(): void {
     if (this.#isStopping) return
     const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', SCRIPT], {
-      env: { ...process.env, TRUNKLINE_TORTURE: JSON.stringify(this.plan) },
+      // A process begins often: what was compiled once is not compiled again.
+      env: { ...process.env, TRUNKLINE_TORTURE: JSON.stringify(this.plan), NODE_COMPILE_CACHE: this.#files.compiledDir },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     this.#child = child
     this.starts++
     const { pid } = child
     if (pid !== undefined) killAtExit(pid)
-    child.stderr.pipe(createWriteStream(this.#log, { flags: 'a' }))
+    child.stderr.pipe(createWriteStream(this.#files.log, { flags: 'a' }))
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       if (text.includes('ready')) this.readies++
       if (text.includes('done')) this.isDone = true

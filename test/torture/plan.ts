@@ -1,13 +1,16 @@
-/** What keeps the rows. */
-export type StoreKind = 'sqlite' | 'postgres'
+/** What keeps the rows, or the events. */
+export type StoreKind = 'sqlite' | 'postgres' | 'eventstoredb'
 /** What carries the messages. */
 export type TransportKind = 'sqlite' | 'nats' | 'rabbitmq' | 'postgres'
+/** What is tortured together. */
+export const PAIRS: readonly (readonly [StoreKind, TransportKind])[] = [
+  ['sqlite', 'sqlite'], ['sqlite', 'nats'], ['sqlite', 'rabbitmq'], ['postgres', 'nats'], ['postgres', 'rabbitmq'], ['postgres', 'postgres'], ['eventstoredb', 'nats'],
+]
 /** A bug that is planted on purpose, to see the torture find it. */
-export type Planted = 'ack-before-commit' | 'no-inbox' | 'delete-before-publish' | 'none'
+export type Planted = 'ack-before-commit' | 'no-inbox' | 'delete-before-publish' | 'checkpoint-by-id' | 'none'
 
 /** Which processes there are. */
-export const ROLES = ['producer', 'ledger', 'audit', 'relay'] as const
-export type Role = (typeof ROLES)[number]
+export type Role = 'producer' | 'ledger' | 'audit' | 'relay'
 
 /** Everything that a process needs to know; travels as JSON. */
 export interface WorkerPlan {
@@ -15,7 +18,7 @@ export interface WorkerPlan {
   readonly instance: number
   readonly store: StoreKind
   readonly transport: TransportKind
-  /** File of SQLite, or URL of PostgreSQL. */
+  /** File of SQLite, or URL of PostgreSQL or EventStoreDB. */
   readonly storeAddress: string
   readonly transportAddress: string
   readonly accounts: number
@@ -28,3 +31,5 @@ export interface WorkerPlan {
 
 /** Each account begins with this. */
 export const OPENING_CENTS = 1_000_000
+/** Time after which the work of a dead or frozen process is taken over, in milliseconds. Freezes last longer. */
+export const LEASE_MS = 2_000

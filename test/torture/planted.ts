@@ -1,9 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { Pool } from 'pg'
 import { postgresBackend } from '../../src/adapters/postgres/index.ts'
-import type { Store, Transport } from '../../src/index.ts'
+import type { LogPage, Selection, Store, StoredEvent, Transport } from '../../src/index.ts'
 import type { StoreBackend, UnitTransaction } from '../../src/outbox/port.ts'
 import { storeOf } from '../../src/outbox/store.ts'
 import type { StoreOptions } from '../../src/outbox/store-options.ts'
+import type { EventLog, FollowOptions } from '../../src/store/port.ts'
 import { laidOver } from '../conformance/bent-transport.ts'
 import type { WorkerPlan } from './plan.ts'
 
@@ -17,6 +19,7 @@ export function plantedStore(plan: WorkerPlan, options: StoreOptions): Store<obj
   const inner: Backend = postgresBackend({ connectionString: plan.storeAddress, poolMax: 6 })
   if (plan.planted === 'no-inbox') return storeOf(withoutInbox(inner), options)
   if (plan.planted === 'delete-before-publish') return storeOf(deletingFirst(inner), options)
+  if (plan.planted === 'checkpoint-by-id') return storeOf(followingIds(inner, plan.storeAddress), options)
   return storeOf(inner, options)
 }
 
@@ -49,6 +52,30 @@ function deletingFirst(inner: Backend): Backend {
       },
     }),
   })
+}
+
+/** Followers of the log go by its numbers, and so pass over what is committed late (P-01). */
+function followingIds(inner: Backend, address: string): Backend {
+  const pool = new Pool({ connectionString: address, max: 1 })
+  pool.on('error', () => undefined)
+  return laidOver(inner, { log: laidOver(inner.log, { follow: (selection, after, options) => followIds(inner.log, pool, selection, after, options) }) })
+}
+
+async function* followIds(log: EventLog, pool: Pool, selection: Selection, after: bigint | undefined, { pageMax, signal }: FollowOptions): AsyncIterable<LogPage> {
+  const category = selection.kind === 'category' ? selection.category : ''
+  const text = 'select e.position, e.revision, s.name from trunkline.event e join trunkline.stream s on s.id = e.stream_id where e.category = $1 and e.position > $2 order by e.position limit $3'
+  let cursor = after ?? 0n
+  while (!signal.aborted) {
+    const { rows } = await pool.query<{ position: string; revision: string; name: string }>(text, [category, String(cursor), pageMax])
+    const events: StoredEvent[] = []
+    for (const { revision, name } of rows) {
+      const before = revision === '0' ? undefined : BigInt(revision) - 1n
+      events.push(...(await log.read({ selection: { kind: 'stream', stream: name }, direction: 'forwards', after: before, limit: 1 })).events)
+    }
+    cursor = BigInt(rows.at(-1)?.position ?? cursor)
+    if (events.length > 0) yield { events, cursor, isEnd: false }
+    else await delay(10)
+  }
 }
 
 /** Time between the two steps that a kill has to come between, so that few kills show it. */

@@ -15,7 +15,8 @@ interface SqliteLike {
 }
 
 /** Rows over the handle of a unit of work. */
-export function rowsOf(handle: object): Rows {
+export function rowsOf(handle: object | undefined): Rows {
+  if (handle === undefined) throw new Error('this store has no rows')
   if ('prepare' in handle) {
     const sqlite = handle as unknown as SqliteLike
     return {
@@ -38,7 +39,7 @@ export function rowsOf(handle: object): Rows {
 export async function setUp(rows: Rows, isSqlite: boolean, accounts: number, openingCents: number): Promise<void> {
   const seq = isSqlite ? 'integer primary key autoincrement' : 'bigint generated always as identity primary key'
   await rows.run('create table if not exists t_account (name text primary key, asked integer not null, cents bigint not null)')
-  await rows.run('create table if not exists t_request (id text primary key, name text not null, n integer not null, cents integer not null)')
+  await rows.run('create table if not exists t_request (id text primary key, name text not null, target text not null, n integer not null, cents integer not null)')
   await rows.run(`create table if not exists t_effect (seq ${seq}, place text not null, name text not null, n integer not null, id text not null)`)
   for (let index = 0; index < accounts; index++) {
     await rows.run('insert into t_account (name, asked, cents) values (?, 0, ?) on conflict (name) do nothing', `a${index}`, openingCents)

@@ -1,29 +1,43 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { doubleProcess } from '../esdb-double/double-process.ts'
 import { natsServer } from '../servers/nats-server.ts'
 import { postgresServer } from '../servers/postgres-server.ts'
 import { rabbitmqServer } from '../servers/rabbitmq-server.ts'
 import { type ServerProcess, privateFolder } from '../servers/server-process.ts'
 import { Member } from './fleet.ts'
-import { Ledger, type Reckoning } from './ledger.ts'
-import type { Planted, Role, StoreKind, TransportKind } from './plan.ts'
+import type { Ledger, Progress } from './ledger.ts'
+import { LEASE_MS, OPENING_CENTS, type Planted, type Role, type StoreKind, type TransportKind, type WorkerPlan } from './plan.ts'
+import { PLACES, type Reckoning, reckon } from './reckoning.ts'
+import { RowLedger } from './row-ledger.ts'
+import { StreamLedger } from './stream-ledger.ts'
+import { MIX, type Mix, type Target, randomOf, targetsOf } from './strikes.ts'
 
 /** What to torture, and how much. */
 export interface TortureOptions {
   readonly store: StoreKind
   readonly transport: TransportKind
   readonly kills: number
+  /** Transfers a second that each of two producers asks for. Default 20; 5 over EventStoreDB, where all units of a store take turns. */
   readonly perSecond?: number
   readonly accounts?: number
   readonly planted?: Planted
   /** Shares of the kills; default 60 % services, 20 % relays, 20 % brokers and databases. */
-  readonly mix?: { readonly service: number; readonly relay: number; readonly server: number }
+  readonly mix?: Mix
   readonly seed?: number
   /** Longest wait for the last effects, in milliseconds. Default 90,000. */
   readonly restMs?: number
+  /** Keeps what processes and servers have logged. */
+  readonly logsDir?: string | undefined
   /** Tells how it goes on. */
   readonly say?: (text: string) => void
+}
+
+/** Half of the kills took no longer than `p50` milliseconds, none longer than `max`. */
+export interface Recovery {
+  readonly p50: number
+  readonly max: number
 }
 
 /** How it ended. */
@@ -31,20 +45,29 @@ export interface TortureResult extends Reckoning {
   readonly store: StoreKind
   readonly transport: TransportKind
   readonly kills: number
-  readonly killed: Readonly<Record<string, number>>
+  readonly killed: Readonly<Record<Target, number>>
+  /** Processes and servers that stood still for longer than a lease, beside the kills. */
+  readonly frozen: number
   readonly seconds: number
-  /** Milliseconds from a kill to the next effects. */
-  readonly recoveryMs: { readonly p50: number; readonly max: number }
+  /** From a SIGKILL until there were new effects everywhere; the restart of a server is part of it. */
+  readonly recoveryMs: Recovery & { readonly of: Readonly<Record<Target, Recovery>> }
   /** Where it did not come to rest. */
   readonly problem: string | undefined
 }
 
+interface Addresses {
+  readonly store: string
+  readonly transport: string
+}
+
 const CREW: Readonly<Record<Role, number>> = { producer: 2, ledger: 2, audit: 2, relay: 2 }
-/** New effects that count as progress. */
-const PROGRESS = 15
+/** New effects at each place that count as progress. */
+const PROGRESS = 5
 const PROGRESS_MS_MAX = 60_000
 const REST_MS_MAX = 90_000
 const LOOK_MS = 50
+/** Every so many kills something is frozen as well, for longer than a lease. */
+const FREEZE_EVERY = 5
 
 /** Kills processes, brokers and databases at random while money is moved, then counts every cent and every effect. */
 export async function torture(options: TortureOptions): Promise<TortureResult> {
@@ -59,78 +82,85 @@ export async function torture(options: TortureOptions): Promise<TortureResult> {
 class Run {
   readonly #options: TortureOptions
   readonly #dir = privateFolder('torture')
+  readonly #logsDir: string
   readonly #servers: ServerProcess[] = []
   readonly #members: Member[] = []
-  readonly #killed: Record<string, number> = { service: 0, relay: 0, server: 0, frozen: 0 }
-  readonly #recoveries: number[] = []
+  readonly #killed: Record<Target, number> = { service: 0, relay: 0, server: 0 }
+  readonly #recoveries: Record<Target, number[]> = { service: [], relay: [], server: [] }
+  readonly #freezes: Promise<void>[] = []
+  readonly #random: () => number
   readonly #startMs = performance.now()
   #ledger: Ledger | undefined
-  #seed: number
 
   constructor(options: TortureOptions) {
     this.#options = options
-    this.#seed = options.seed ?? 1
-  }
-
-  /** mulberry32, so that a seed kills in the same order. */
-  #random(): number {
-    this.#seed = (this.#seed + 0x6d2b79f5) >>> 0
-    let mixed = this.#seed
-    mixed = Math.imul(mixed ^ (mixed >>> 15), mixed | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 0x1_0000_0000
+    this.#random = randomOf(options.seed ?? 1)
+    this.#logsDir = options.logsDir ?? this.#dir
+    mkdirSync(this.#logsDir, { recursive: true })
   }
 
   #say(text: string): void {
-    this.#options.say?.(text)
+    this.#options.say?.(`${((performance.now() - this.#startMs) / 1_000).toFixed(1)} s: ${text}`)
   }
 
   async through(): Promise<TortureResult> {
     const { store, transport, kills } = this.#options
     const addresses = await this.#startServers()
-    const ledger = new Ledger(store, addresses.store)
+    const ledger: Ledger = store === 'eventstoredb' ? new StreamLedger(addresses.store) : new RowLedger(store === 'sqlite', addresses.store)
     this.#ledger = ledger
     await ledger.setUp(this.#options.accounts ?? 12)
     await this.#startCrew(addresses)
-    let problem = await this.#progress(undefined)
+    let problem = await this.#progress(ledger)
     // 3.10 can bring a quorum queue that was only just declared back empty after a SIGKILL.
-    if (problem === undefined && transport === 'rabbitmq') await this.#servers.at(-1)?.restart()
-    for (let kill = 1; kill <= kills && problem === undefined; kill++) {
-      const victim = await this.#strike()
-      this.#say(`kill ${kill} of ${kills}: ${victim}`)
-      problem = await this.#progress(performance.now())
-      if (problem !== undefined) problem = `after kill ${kill} (${victim}): ${problem}`
+    if (problem === undefined && transport === 'rabbitmq') {
+      await this.#servers.at(-1)?.restart()
+      problem = await this.#progress(ledger)
+    }
+    for (const [at, target] of targetsOf(kills, this.#options.mix ?? MIX, this.#servers.length > 0, this.#random).entries()) {
+      if (problem !== undefined) break
+      problem = await this.#kill(ledger, at + 1, target)
     }
     problem = (await this.#comeToRest(ledger)) ?? problem
-    const reckoning = await ledger.reckon()
-    const sorted = this.#recoveries.toSorted((left, right) => left - right)
+    this.#say('it has come to rest')
+    const books = await ledger.books()
+    if (this.#options.logsDir !== undefined) writeFileSync(join(this.#logsDir, 'books.json'), JSON.stringify({ ...books, cents: [...books.cents] }))
+    return { ...reckon(books, OPENING_CENTS), ...this.#figures(), problem }
+  }
+
+  #figures(): Omit<TortureResult, keyof Reckoning | 'problem'> {
+    const { store, transport } = this.#options
+    const { service, relay, server } = this.#recoveries
+    const all = [...service, ...relay, ...server]
     return {
-      ...reckoning, store, transport, kills: this.#recoveries.length, killed: this.#killed, problem,
+      store, transport, kills: all.length, killed: this.#killed, frozen: this.#freezes.length,
       seconds: Math.round((performance.now() - this.#startMs) / 100) / 10,
-      recoveryMs: { p50: sorted[Math.floor(sorted.length / 2)] ?? 0, max: sorted.at(-1) ?? 0 },
+      recoveryMs: { ...recoveryOf(all), of: { service: recoveryOf(service), relay: recoveryOf(relay), server: recoveryOf(server) } },
     }
   }
 
-  async #startServers(): Promise<{ readonly store: string; readonly transport: string }> {
+  async #startServers(): Promise<Addresses> {
     const { store, transport } = this.#options
     const started = async (server: ServerProcess): Promise<string> => {
       this.#servers.push(server)
       await server.start()
       return server.url
     }
-    const storeAddress = store === 'sqlite' ? join(this.#dir, 'torture.db') : await started(await postgresServer())
+    const storeAddress = store === 'sqlite' ? join(this.#dir, 'torture.db') : await started(store === 'postgres' ? await postgresServer() : await doubleProcess())
     if (transport === store) return { store: storeAddress, transport: storeAddress }
     if (transport === 'nats') return { store: storeAddress, transport: await started(await natsServer()) }
     if (transport === 'rabbitmq') return { store: storeAddress, transport: await started(await rabbitmqServer()) }
     throw new Error(`the pair ${store} and ${transport} is not tortured`)
   }
 
-  async #startCrew(addresses: { readonly store: string; readonly transport: string }): Promise<void> {
-    const { store, transport, planted = 'none', perSecond = 40, accounts = 12 } = this.#options
-    const shared = { store, transport, planted, perSecond, accounts, storeAddress: addresses.store, transportAddress: addresses.transport, stopFile: join(this.#dir, 'stop') }
+  async #startCrew(addresses: Addresses): Promise<void> {
+    const { store, transport, planted = 'none', perSecond = store === 'eventstoredb' ? 5 : 20, accounts = 12 } = this.#options
+    const shared: Omit<WorkerPlan, 'role' | 'instance'> = {
+      store, transport, planted, perSecond, accounts, storeAddress: addresses.store, transportAddress: addresses.transport, stopFile: join(this.#dir, 'stop'),
+    }
     // The groups first: an event goes to those that exist when it is published.
     for (const roles of [['audit', 'ledger', 'relay'], ['producer']] as const) {
-      const members = roles.flatMap((role) => Array.from({ length: CREW[role] }, (_, at) => new Member({ ...shared, role, instance: at + 1 }, join(this.#dir, `${role}-${at + 1}.log`))))
+      const members = roles.flatMap((role) => Array.from({ length: CREW[role] }, (_, at) =>
+        new Member({ ...shared, role, instance: at + 1 }, { log: join(this.#logsDir, `${role}-${at + 1}.log`), compiledDir: join(this.#dir, 'compiled') })))
       this.#members.push(...members)
       for (const member of members) member.start()
       const endMs = performance.now() + PROGRESS_MS_MAX
@@ -139,66 +169,89 @@ class Run {
         await delay(LOOK_MS)
       }
     }
+    this.#say('all have started')
   }
 
-  /** A fifth of the processes is frozen for a while instead of killed. */
-  async #strike(): Promise<string> {
-    const { service, relay, server: servers } = this.#options.mix ?? { service: 60, relay: 20, server: 20 }
-    const dice = this.#random() * (service + relay + servers)
-    if (dice < servers && this.#servers.length > 0) {
-      const server = this.#servers[Math.floor(this.#random() * this.#servers.length)]
-      if (server !== undefined) {
-        this.#killed['server'] = (this.#killed['server'] ?? 0) + 1
-        await server.kill9()
-        await delay(this.#random() * 500)
-        await server.start()
-        return `server on port ${server.port}`
-      }
+  /** One kill, and what is seen after it; a text where nothing goes on. */
+  async #kill(ledger: Ledger, kill: number, target: Target): Promise<string | undefined> {
+    // Not always right after the recovery from the one before.
+    await delay(this.#random() * 300)
+    if (kill % FREEZE_EVERY === 0) this.#freezes.push(this.#freeze().catch(() => undefined))
+    const sinceMs = performance.now()
+    const victim = await this.#strike(target)
+    const restartMs = performance.now() - sinceMs
+    const problem = await this.#progress(ledger)
+    const recoveryMs = Math.round(performance.now() - sinceMs)
+    this.#killed[target]++
+    this.#say(`kill ${kill} of ${this.#options.kills}: ${victim}${target === 'server' ? `, up after ${Math.round(restartMs)} ms` : ''}, progress after ${recoveryMs} ms`)
+    if (problem !== undefined) return `after kill ${kill} (${victim}): ${problem}`
+    this.#recoveries[target].push(recoveryMs)
+    return undefined
+  }
+
+  async #strike(target: Target): Promise<string> {
+    if (target === 'server') {
+      // In turn, where there are two.
+      const server = this.#servers[this.#killed.server % this.#servers.length]
+      if (server === undefined) throw new Error('there is no server to kill')
+      await server.kill9()
+      await delay(this.#random() * 500)
+      await server.start()
+      return `server on port ${server.port}`
     }
-    const isRelay = dice < servers + relay && relay > 0
-    if (service + relay === 0) return 'nobody'
-    const candidates = this.#members.filter(({ plan }) => (plan.role === 'relay') === isRelay)
-    const member = candidates[Math.floor(this.#random() * candidates.length)]
-    if (member === undefined) return 'nobody'
-    const kind = isRelay ? 'relay' : 'service'
-    this.#killed[kind] = (this.#killed[kind] ?? 0) + 1
-    if (this.#random() < 0.2) {
-      this.#killed['frozen'] = (this.#killed['frozen'] ?? 0) + 1
-      member.freeze()
-      await delay(500 + this.#random() * 3_000)
-      member.thaw()
-      return `${member.name} frozen`
-    }
+    const member = this.#one(this.#members.filter(({ plan }) => (plan.role === 'relay') === (target === 'relay')))
     member.kill()
     return member.name
   }
 
-  /** Waits for new effects; a text where none came. */
-  async #progress(sinceMs: number | undefined): Promise<string | undefined> {
+  /** While others are killed, something stands still for longer than a lease, and goes on as if nothing had been. */
+  async #freeze(): Promise<void> {
+    const frozenMs = LEASE_MS + 500 + this.#random() * 2_000
+    if (this.#random() < 0.2 && this.#servers.length > 0) {
+      const server = this.#one(this.#servers)
+      this.#say(`server on port ${server.port} stands still for ${Math.round(frozenMs)} ms`)
+      await server.pause()
+      await delay(frozenMs)
+      server.continue()
+      return
+    }
+    const member = this.#one(this.#members)
+    this.#say(`${member.name} stands still for ${Math.round(frozenMs)} ms`)
+    member.freeze()
+    await delay(frozenMs)
+    member.thaw()
+  }
+
+  #one<T>(candidates: readonly T[]): T {
+    const found = candidates[Math.floor(this.#random() * candidates.length)]
+    if (found === undefined) throw new Error('there is nothing to choose from')
+    return found
+  }
+
+  /** Waits for new effects at every place; a text where none came. */
+  async #progress(ledger: Ledger): Promise<string | undefined> {
     const beginMs = performance.now()
-    let first: number | undefined
+    let first: Progress | undefined
+    let last: Progress | undefined
     while (performance.now() - beginMs < PROGRESS_MS_MAX) {
-      const effects = await this.#ledger?.effects()
-      if (effects !== undefined) {
-        first ??= effects
-        if (effects >= first + PROGRESS) {
-          if (sinceMs !== undefined) this.#recoveries.push(Math.round(performance.now() - sinceMs))
-          return undefined
-        }
-      }
+      const seen = await ledger.progress()
+      first ??= seen
+      last = seen ?? last
+      if (first !== undefined && seen !== undefined && isBeyond(first, seen)) return undefined
       await delay(LOOK_MS)
     }
-    return `no progress for ${PROGRESS_MS_MAX / 1_000} s: ${this.#lastWords()}`
+    return `no progress for ${PROGRESS_MS_MAX / 1_000} s, from ${JSON.stringify(first)} to ${JSON.stringify(last)}: ${this.#lastWords()}`
   }
 
   async #comeToRest(ledger: Ledger): Promise<string | undefined> {
+    await Promise.all(this.#freezes)
     writeFileSync(join(this.#dir, 'stop'), '')
     const { restMs = REST_MS_MAX } = this.#options
     const endMs = performance.now() + restMs
     const producers = this.#members.filter(({ plan }) => plan.role === 'producer')
     while (!(producers.every(({ isDone }) => isDone) && (await ledger.isComplete()))) {
-      if (performance.now() > endMs) return `not every transfer had its effects ${restMs / 1_000} s after the last one was asked for`
-      await delay(200)
+      if (performance.now() > endMs) return `not every transfer had its effects ${restMs / 1_000} s after the last one was asked for: ${this.#lastWords()}`
+      await delay(250)
     }
     // What comes twice comes late: redeliveries of what was in flight when somebody died.
     await delay(5_000)
@@ -207,14 +260,27 @@ class Run {
 
   #lastWords(): string {
     return this.#members.map((member) => {
-      const file = join(this.#dir, `${member.name}.log`)
-      return existsSync(file) ? `${member.name}: ${readFileSync(file, 'utf8').slice(-400)}` : ''
+      const file = join(this.#logsDir, `${member.name}.log`)
+      return existsSync(file) ? `${member.name}: ${readFileSync(file, 'utf8').slice(-600)}` : ''
     }).join('\n')
   }
 
   async close(): Promise<void> {
     await Promise.all(this.#members.map((member) => member.stop()))
     await this.#ledger?.close()
-    for (const server of this.#servers) await server.close()
+    for (const [at, server] of this.#servers.entries()) {
+      const files = this.#options.logsDir === undefined ? [] : ['server.log', 'data/log.jsonl']
+      for (const file of files) if (existsSync(join(server.dir, file))) copyFileSync(join(server.dir, file), join(this.#logsDir, `${at + 1}-${basename(file)}`))
+      await server.close()
+    }
   }
+}
+
+function isBeyond(first: Progress, now: Progress): boolean {
+  return PLACES.every((place) => now[place] >= first[place] + PROGRESS)
+}
+
+function recoveryOf(times: readonly number[]): Recovery {
+  const sorted = times.toSorted((left, right) => left - right)
+  return { p50: sorted[Math.floor(sorted.length / 2)] ?? 0, max: sorted.at(-1) ?? 0 }
 }
