@@ -57,7 +57,7 @@ export type { Appended, ExpectedRevision, LogPage, ReadQuery, Selection, Snapsho
 export { type ProjectOptions, type ProjectedOf, type Projection, type ProjectionOptions, project, projection } from './store/projection.ts'
 export type { RecordedEvent, RecordedOf } from './store/recorded.ts'
 export type { EventContext, EventSubscriptionOptions, PoisonPolicy, StoredEventHandler } from './store/subscription-options.ts'
-export type { SagaContract, SagaDefinition, SagaEnded, SagaEndedTypes, SagaPart, SagaPolicies, SagaShape, EarlyPolicy, LatePolicy } from './saga/definition.ts'
+export type { SagaContract, SagaDefinition, SagaEnded, SagaEndedTypes, SagaPart, SagaPartUndo, SagaPolicies, SagaShape, EarlyPolicy, LatePolicy } from './saga/definition.ts'
 export type { Due } from './saga/due.ts'
 export { type Instance as SagaInstance, type RunState, type SagaStatus, type SetTimer, type UndoState, type Waiting, noInstance } from './saga/instance.ts'
 export type { SagaObservation, SagaOccurrence, SagaStats } from './saga/observation.ts'

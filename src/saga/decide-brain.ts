@@ -41,8 +41,8 @@ export class DecideBrain implements SagaBrain {
 
   constructor(plan: DecidePlan) {
     this.#plan = plan
-    const { starts, inputs, outputs, timers } = plan
-    this.shape = { form: 'process-manager', starts, cancels: [], parts: [], inputs, outputs: outputs.map(({ type }) => type), timers }
+    const { starts, inputs, outputs, timers, waits } = plan
+    this.shape = { form: 'process-manager', starts, cancels: [], parts: [], inputs, outputs: outputs.map(({ type }) => type), timers, waits }
   }
 
   hasStep(): boolean {

@@ -79,8 +79,14 @@ export interface SagaPart {
   readonly name: string
   readonly sends?: string | undefined
   readonly outcomes?: readonly { readonly type: string; readonly leads: 'on' | 'back' }[] | undefined
-  readonly timeout?: string | undefined
-  readonly compensation?: { readonly sends: string; readonly outcomes: readonly string[] } | undefined
+  /** What the end of its time means; undefined where it has no time limit. */
+  readonly timeout?: 'fails' | 'completes' | undefined
+  /** Its time limit in milliseconds, where it is the same for every instance. */
+  readonly timeoutMs?: number | undefined
+  /** Tries in all, where it is tried more than once. */
+  readonly attemptsMax?: number | undefined
+  readonly onFailure?: 'compensate' | 'continue' | undefined
+  readonly compensation?: SagaPartUndo | undefined
   /** Of a group: how many of its members are needed. */
   readonly need?: number | undefined
   readonly members?: readonly SagaPart[] | undefined
@@ -88,6 +94,16 @@ export interface SagaPart {
   readonly isRepeated?: boolean | undefined
   /** Name of the saga that it runs. */
   readonly saga?: string | undefined
+}
+
+/** How a part is undone, for drawings. JSON. */
+export interface SagaPartUndo {
+  readonly sends: string
+  readonly outcomes: readonly string[]
+  /** Undefined where it waits for nothing, or for ever. */
+  readonly timeoutMs?: number | undefined
+  /** What happens when it has failed for the last time. */
+  readonly otherwise: 'park' | 'alert'
 }
 
 /** What a saga is made of. JSON. */
@@ -99,6 +115,10 @@ export interface SagaShape {
   readonly inputs: readonly string[]
   readonly outputs: readonly string[]
   readonly timers: readonly string[]
+  /** Time for the whole, in milliseconds. */
+  readonly timeoutMs?: number | undefined
+  /** Set for a process manager that may wait with no alarm set. */
+  readonly waits?: 'forever' | undefined
 }
 
 /** What a saga tells when it has ended: its parent is who waits for it. */
@@ -153,7 +173,9 @@ const anyEnd: Schema<SagaEnded> = { '~standard': { version: 1, vendor: 'trunklin
  *
  * It is pure: `transition` runs it without a bus, a store or a clock.
  */
-export class SagaDefinition implements SagaHost {
+export class SagaDefinition<State = unknown> implements SagaHost {
+  /** Carries the type of the state; never set. */
+  declare readonly '~state'?: State
   readonly name: string
   readonly version: number
   readonly policies: Required<SagaPolicies>

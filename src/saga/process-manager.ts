@@ -77,7 +77,7 @@ const NAMES: OptionNames = optionNames<ProcessManagerOptions<Schema, SagaContrac
  */
 export function processManager<S extends Schema, const In extends SagaContract, const Start extends In, const Out extends SagaContract, const T extends string = never>(
   name: string, options: ProcessManagerOptions<S, In, Start, Out, T> & ProcessTimers<T>,
-): SagaDefinition {
+): SagaDefinition<OutputOf<S>> {
   refuseUnknown(`processManager(${JSON.stringify(name)})`, options, NAMES)
   const { state, version = 1, inputs, startedBy, outputs, correlate, initialState, decide, evolve, timers = [], waits, migrations = {}, early, earlyMaxMs, late } = options
   if (timers.length === 0 && waits !== 'forever') throw invalid(name, "it has no timers; name them, or say waits: 'forever'")

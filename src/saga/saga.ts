@@ -142,7 +142,7 @@ export class SagaBuilder<S extends Schema> {
    *
    * @throws `saga.definition_invalid`.
    */
-  end(): SagaDefinition {
+  end(): SagaDefinition<OutputOf<S>> {
     const { name, options, starts, nodes, cancels } = this.#parts
     const steps = nodes.flatMap((node) => (node.kind === 'group' ? node.members : [node]))
     if (steps.length === 0) throw invalid(name, 'it has no steps')

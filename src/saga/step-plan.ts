@@ -56,6 +56,8 @@ export interface StepPlan {
   /** Undefined where it waits for nothing, or for ever. */
   timeout(state: unknown): Due | undefined
   readonly hasTimeout: boolean
+  /** Its time limit, where it is the same for every instance. */
+  readonly timeoutMs: number | undefined
   /** What the end of its time means. */
   readonly timesOut: 'fails' | 'completes'
   readonly tries: TriesPlan

@@ -231,7 +231,7 @@ export function stepPlan<S extends Schema>(saga: string, name: string, options: 
   return {
     kind: 'step', name: checkedPart(saga, 'step', name), act, outcomes, compensation, saga: subSaga, when, whilst,
     timeout: timeout ?? (() => (timeoutMs === undefined || outcomes.length === 0 ? undefined : { afterMs: timeoutMs })),
-    hasTimeout: timeoutMs !== undefined || timeout !== undefined,
+    hasTimeout: timeoutMs !== undefined || timeout !== undefined, timeoutMs,
     timesOut: 'fails', tries: triesOf(saga, name, retry, 1), timesMax: timesMax ?? TIMES_MAX, onFailure: onFailure ?? 'compensate',
   }
 }

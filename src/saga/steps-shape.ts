@@ -1,5 +1,5 @@
-import type { SagaPart, SagaShape } from './definition.ts'
-import type { NodePlan, StepPlan, StepsPlan } from './step-plan.ts'
+import type { SagaPart, SagaPartUndo, SagaShape } from './definition.ts'
+import type { CompensationPlan, NodePlan, StepPlan, StepsPlan } from './step-plan.ts'
 
 /** What a line of steps is made of, for drawings. */
 export function shapeOf(plan: StepsPlan, starts: readonly string[]): SagaShape {
@@ -13,6 +13,7 @@ export function shapeOf(plan: StepsPlan, starts: readonly string[]): SagaShape {
     inputs: unique([...starts, ...outcomes.map(({ contract }) => contract.type), ...cancels]),
     outputs: unique(acts.map(({ contract }) => contract.type)),
     timers: steps.filter(({ hasTimeout }) => hasTimeout).map(({ name }) => name),
+    timeoutMs: plan.timeoutMs,
   }
 }
 
@@ -22,18 +23,25 @@ function partOf(node: NodePlan): SagaPart {
 }
 
 function stepOf(step: StepPlan): SagaPart {
-  const { name, act, outcomes, hasTimeout, timesOut, compensation } = step
+  const { name, act, outcomes, hasTimeout, timesOut, timeoutMs, tries, onFailure, compensation } = step
   const kind = act === undefined && timesOut === 'completes' ? 'wait' : outcomes.length === 0 && act?.contract.kind === 'event' ? 'publish' : 'step'
   return {
     kind, name,
     sends: act?.contract.type,
     outcomes: outcomes.map(({ contract, isFailure }) => ({ type: contract.type, leads: isFailure ? 'back' : 'on' })),
     timeout: hasTimeout ? timesOut : undefined,
-    compensation: compensation === undefined ? undefined : { sends: compensation.act.contract.type, outcomes: compensation.outcomes.map(({ contract }) => contract.type) },
+    timeoutMs,
+    attemptsMax: tries.attemptsMax > 1 ? tries.attemptsMax : undefined,
+    onFailure: outcomes.length === 0 ? undefined : onFailure,
+    compensation: compensation === undefined ? undefined : undoOf(compensation),
     isConditional: step.when !== undefined,
     isRepeated: step.whilst !== undefined,
     saga: step.saga,
   }
+}
+
+function undoOf({ act, outcomes, timeoutMs, otherwise }: CompensationPlan): SagaPartUndo {
+  return { sends: act.contract.type, outcomes: outcomes.map(({ contract }) => contract.type), timeoutMs, otherwise }
 }
 
 function unique(names: readonly string[]): readonly string[] {
