@@ -7,6 +7,8 @@ export type { BrokerFaults, ConformancePlace, ConformanceSubject, ForeignMessage
 export { type WorkerHost, type WorkerLine, type WorkerRole, type WorkerSettings, runConformanceWorker } from './conformance-worker.ts'
 export { type Duration, type DurationUnit, durationMs, durationText } from './duration.ts'
 export { DecidedOutcome, GivenHistory, type RefusalMark, given } from './given-when-then.ts'
+export { type SentToReply, type TestMessage, type TestMessageOptions, type TestReply, message, reply } from './saga-message.ts'
+export { type SagaDeadLetter, type SagaScenario, type SagaScenarioOptions, type TestOperatorNote, givenSaga } from './saga-scenario.ts'
 export { type StoreStanding, runStoreCase, storeCases, storeStandingOf, testStore } from './store-conformance.ts'
 export type { StoreCase } from './store-conformance-case.ts'
 export { type StoreMatrixSubject, storeMatrix } from './store-conformance-matrix.ts'
