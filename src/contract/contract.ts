@@ -41,6 +41,8 @@ export interface Contract<T extends string = string, X extends ContractTypes = C
   readonly fingerprint: string
   /** JSON Schema of the data, or undefined where the schema library cannot say it. */
   readonly jsonSchema: Record<string, unknown> | undefined
+  /** The same for the answer; undefined also where there is none. */
+  readonly replyJsonSchema: Record<string, unknown> | undefined
   /** Names of the declared errors. */
   readonly errorNames: readonly string[]
   /** True where an ask gets an answer with data. */
@@ -185,6 +187,10 @@ export abstract class DefinedContract<T extends string, X extends ContractTypes>
 
   get jsonSchema(): Record<string, unknown> | undefined {
     return jsonSchemaOf(this.#schema)
+  }
+
+  get replyJsonSchema(): Record<string, unknown> | undefined {
+    return this.#response === undefined ? undefined : jsonSchemaOf(this.#response)
   }
 
   get fingerprint(): string {
