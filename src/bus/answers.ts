@@ -54,6 +54,11 @@ export class LightRunner {
     else this.#refuse(delivery)
   }
 
+  /** Messages whose handlers run. */
+  get inFlight(): number {
+    return this.#inFlight
+  }
+
   /** Resolves when everything taken so far has been handled. */
   async drain(): Promise<void> {
     if (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))

@@ -1,9 +1,9 @@
 import { errorText } from '../core/errors.ts'
 import type { BusHealth, BusState } from './bus-events.ts'
-import type { BusExtension, TransportState } from './port.ts'
+import type { BusExtension, HealthPart, TransportState } from './port.ts'
 
 /** What the health of a bus is made of. */
-export interface HealthParts {
+export interface HealthSources {
   readonly state: BusState
   readonly links: readonly { readonly inner: { readonly name: string }; readonly state: { readonly state: TransportState; readonly reason: string } }[]
   /** Halted groups, with the code of the error. */
@@ -11,29 +11,30 @@ export interface HealthParts {
   readonly extensions: readonly BusExtension[]
 }
 
+/** Every part with its state and reasons, as sentences that stand alone. */
+export function healthParts({ state: busState, links, halted, extensions }: HealthSources): readonly HealthPart[] {
+  const bus: HealthPart = { name: 'bus', state: busState === 'running' ? 'up' : 'down', reasons: busState === 'running' ? [] : [`the bus is ${busState}`] }
+  const ofLinks = links.map(({ inner, state: { state, reason } }) => ({ name: inner.name, state, reasons: state === 'up' ? [] : [`${inner.name} is ${state}: ${reason}`] }))
+  const ofHalted = halted.map(([group, reason]): HealthPart => ({ name: group, state: 'down', reasons: [`the subscription ${group} is halted: ${reason}`] }))
+  return [bus, ...ofLinks, ...ofHalted, ...extensions.flatMap(partsOf)]
+}
+
 /** The worst of all parts, with every reason. */
-export function healthFrom({ state: busState, links, halted, extensions }: HealthParts): BusHealth {
-  const reasons: string[] = []
-  let state: BusHealth['state'] = 'up'
-  const worsen = (to: BusHealth['state'], reason: string): void => {
-    reasons.push(reason)
-    if (state !== 'down') state = to
-  }
-  if (busState !== 'running') worsen('down', `the bus is ${busState}`)
-  for (const { inner, state: link } of links) if (link.state !== 'up') worsen(link.state, `${inner.name} is ${link.state}: ${link.reason}`)
-  for (const [group, reason] of halted) worsen('down', `the subscription ${group} is halted: ${reason}`)
-  for (const extension of extensions) {
-    const part = healthOf(extension)
-    if (part !== undefined && part.state !== 'up') worsen(part.state, `${extension.name}: ${part.reasons.join('; ')}`)
-  }
-  return { state, reasons }
+export function healthFrom(parts: readonly HealthPart[]): BusHealth {
+  const ill = parts.filter(({ state }) => state !== 'up')
+  const state = ill.some((part) => part.state === 'down') ? 'down' : ill.length > 0 ? 'degraded' : 'up'
+  return { state, reasons: ill.flatMap(({ reasons }) => reasons) }
 }
 
 /** An extension that cannot say how it is, is not well; a link's report must not see its exception. */
-function healthOf(extension: BusExtension): BusHealth | undefined {
+function partsOf(extension: BusExtension): readonly HealthPart[] {
+  const { name } = extension
   try {
-    return extension.health?.()
+    const health = extension.health?.()
+    if (health === undefined) return []
+    if (health.parts !== undefined) return health.parts.map((part) => ({ ...part, reasons: part.reasons.map((reason) => `${part.name}: ${reason}`) }))
+    return [{ name, state: health.state, reasons: health.state === 'up' ? [] : [`${name}: ${health.reasons.join('; ')}`] }]
   } catch (error) {
-    return { state: 'down', reasons: [`its health check threw: ${errorText(error).slice(0, 200)}`] }
+    return [{ name, state: 'down', reasons: [`${name}: its health check threw: ${errorText(error).slice(0, 200)}`] }]
   }
 }

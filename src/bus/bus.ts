@@ -10,7 +10,7 @@ import { Attachments } from './attachments.ts'
 import type { BatchHandle } from './batch-runner.ts'
 import { BusExtensions, StoppingParts } from './bus-extensions.ts'
 import { BusCounters, type BusEvent, type BusHealth, type BusState, type BusStats } from './bus-events.ts'
-import { healthFrom } from './bus-health.ts'
+import { healthFrom, healthParts } from './bus-health.ts'
 import { BusObservers } from './bus-observers.ts'
 import { Calls } from './calls.ts'
 import { checkAnswerOptions, checkBusOptions, checkHandleOptions, checkOnOptions, transportOf } from './checked-options.ts'
@@ -32,6 +32,8 @@ import { RuntimeTransport } from './runtime-transport.ts'
 import { type Scope, currentScope } from './scope.ts'
 import { Sender } from './sender.ts'
 import { type AnyHandle, type PlanRequest, type UnitPart, checkEvents, commandPlan, eventPlan, listOf } from './subscriptions.ts'
+import { BusSidePlane } from './side-plane.ts'
+import type { BusView, HealthPart } from './port.ts'
 import { SuspectGate } from './suspect-gate.ts'
 
 /** Time that stores and other extensions get to stop after the handlers took too long. */
@@ -115,7 +117,7 @@ export class Bus implements AsyncDisposable {
     const shared = { defaults: this.#defaults, transport: this.#transport, lightTransport: this.#lightTransport }
     this.#sender = new Sender({
       ...shared, clock: this.#clock, random: this.#random, logger: this.#logger, registry: this.#registry, envelopes: this.#envelopes, counters: this.#counters,
-      deadlines: this.#deadlines, calls: this.#calls, emit: this.#observers.emit, mustRun: (operation) => this.#mustRun(operation),
+      deadlines: this.#deadlines, calls: this.#calls, balancer: () => options.discovery?.balancer, emit: this.#observers.emit, mustRun: (operation) => this.#mustRun(operation),
     })
     this.#intake = new Intake({ ...shared, sender: this.#sender, runnerHost: () => this.#runnerHost(), healthChanged: () => this.#healthChanged() })
     this.deadLetters = new DeadLetters(() => {
@@ -125,8 +127,9 @@ export class Bus implements AsyncDisposable {
     this.#attachments = new Attachments(() => this.#unitHost())
     if (options.outbox !== undefined) this.#attachments.add(options.outbox.unitOfWork, options.outbox.scheduling)
     this.#parts = new StoppingParts(this.#logger)
-    this.#extensions = new BusExtensions(this.#attachments, options.extensions ?? [], this.#parts)
-    for (const contract of options.contracts ?? []) this.#registry.add(contract)
+    const companions = [options.health, options.discovery].flatMap((one) => (one === undefined ? [] : [one.attach(this.#view())]))
+    this.#extensions = new BusExtensions(this.#attachments, [...companions, ...(options.extensions ?? [])], this.#parts)
+    for (const contract of options.contracts ?? []) this.#registry.addSent(contract)
     this.use(...(options.middleware ?? []))
   }
 
@@ -241,6 +244,20 @@ export class Bus implements AsyncDisposable {
       transport: this.#transport.inner,
       publish: (outbound, timeoutMs) => this.#sender.relay(outbound, timeoutMs),
       linkState: () => this.#transport.state.state,
+    }
+  }
+
+  #view(): BusView {
+    const { service, instance } = this
+    const side = new BusSidePlane({ transport: this.#lightTransport, envelopes: this.#envelopes, calls: this.#calls, logger: this.#logger, bodyBytesMax: this.#bodyBytesMax })
+    return {
+      service, instance, side, clock: this.#clock, random: this.#random, logger: this.#logger,
+      linkState: () => this.#lightTransport.state.state,
+      health: () => this.health(),
+      healthChanged: () => this.#healthChanged(),
+      observe: (observer) => this.observe(observer),
+      inFlight: () => this.#intake.inFlight,
+      contracts: () => ({ accepts: this.#intake.contracts(), sends: this.#registry.sent() }),
     }
   }
 
@@ -381,7 +398,12 @@ export class Bus implements AsyncDisposable {
 
   /** How the bus feels. `up` only while it runs, its links are up and no subscription is halted. */
   health(): BusHealth {
-    return healthFrom({ state: this.#state, links: this.#transports(), halted: this.#intake.halted(), extensions: this.#extensions.all() })
+    return healthFrom(this.healthParts())
+  }
+
+  /** The parts that the health is made of: the bus itself, its links, halted subscriptions, stores and checks. */
+  healthParts(): readonly HealthPart[] {
+    return healthParts({ state: this.#state, links: this.#transports(), halted: this.#intake.halted(), extensions: this.#extensions.all() })
   }
 
   /** Counts since the bus was made. */

@@ -15,7 +15,7 @@ import type { UnitPart } from './subscriptions.ts'
 
 const BUS: OptionNames = optionNames<BusOptions>({
   service: true, transport: true, light: true, logger: true, defaults: true, contracts: true, middleware: true, extensions: true, clock: true, random: true,
-  outbox: true,
+  outbox: true, discovery: true, health: true,
 })
 const SERVICE: OptionNames = optionNames<ServiceInfo>({ name: true, version: true })
 const DEFAULTS: OptionNames = optionNames<BusDefaults>({
@@ -30,7 +30,7 @@ const HANDLE: OptionNames = optionNames<HandleOptions & Partial<UnitPart>>({ ...
 const ANSWER: OptionNames = optionNames<AnswerOptions>({ inFlightMax: true, timeoutMs: true, name: true })
 const SEND = { id: true, correlationId: true, causationId: true, tenant: true, headers: true, traceparent: true, timeoutMs: true } as const
 const PUBLISH: OptionNames = optionNames<PublishOptions>({ ...SEND, deadlineAtMs: true, immediately: true })
-const ASK: OptionNames = optionNames<AskOptions<unknown>>({ ...SEND, signal: true, immediately: true, policy: true })
+const ASK: OptionNames = optionNames<AskOptions<unknown>>({ ...SEND, signal: true, immediately: true, policy: true, balance: true })
 
 /** Checks what `createBus` was given, names and ranges. @throws `core.option_unknown`, `core.option_invalid`. */
 export function checkBusOptions(options: BusOptions): void {

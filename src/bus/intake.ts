@@ -100,6 +100,18 @@ export class Intake {
     }
   }
 
+  /** The contracts that are handled here, each once, by type. */
+  contracts(): readonly DefinedContract<string, ContractTypes>[] {
+    const plans = [...this.#plans.values(), ...this.#lightPlans]
+    const byType = new Map(plans.flatMap(({ entries }) => [...entries.values()].map(({ contract }) => [contract.type, contract])))
+    return [...byType.values()].toSorted((left, right) => (left.type < right.type ? -1 : 1))
+  }
+
+  /** Deliveries and requests whose handlers run. */
+  get inFlight(): number {
+    return [...this.#running, ...this.#lightRunning].reduce((sum, { runner }) => sum + runner.inFlight, 0)
+  }
+
   /** Starts everything that was subscribed. @throws what the transport rejects with. */
   async start(): Promise<void> {
     for (const plan of this.#plans.values()) await this.#subscribe(plan)

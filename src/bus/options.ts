@@ -4,12 +4,13 @@ import type { Clock } from '../core/clock.ts'
 import type { Message } from '../core/envelope.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Random } from '../core/random.ts'
+import type { BalanceName, BalanceOptions } from './balancer.ts'
 import type { BatchOptions } from './batch-runner.ts'
 import type { CallPolicy } from './call-policy.ts'
 import type { HandlerContext } from './context.ts'
 import type { SendOptions } from './envelopes.ts'
 import type { Middleware } from './middleware.ts'
-import type { BusExtension, BusOutbox, Transport } from './port.ts'
+import type { BusCompanion, BusExtension, BusOutbox, Transport } from './port.ts'
 import type { DecideRetry } from './retry-policy.ts'
 import type { UnitContext, WithinOptions } from './within.ts'
 
@@ -52,6 +53,10 @@ export interface BusOptions {
   readonly light?: Transport | TransportSource
   /** The outbox of the store that this service works with; the bus opens and closes the store. A store named by `within` needs no mention. */
   readonly outbox?: BusOutbox
+  /** Announces this instance and finds the others: `discovery()`. */
+  readonly discovery?: BusCompanion
+  /** Checks of this process and of what it needs: `healthChecks()`. */
+  readonly health?: BusCompanion
   /**
    * A pino logger, or anything shaped like one; `silentLogger` for none. Default: pino, which writes warnings and errors as
    * lines of JSON to standard error.
@@ -144,6 +149,11 @@ export interface AskOptions<Fallback = never> extends SendOptions {
   readonly signal?: AbortSignal
   /** What runs round the ask, such as `compose(retry(), circuitBreaker())`. Each attempt is a message of its own, unless `id` is given. */
   readonly policy?: CallPolicy<Fallback>
+  /**
+   * Chooses the instance here, among those that the bus's directory knows, instead of leaving it to the broker; queries only. A rule by its
+   * name, or options. An instance that fails, or does not answer, is followed by another one within the time limit.
+   */
+  readonly balance?: BalanceName | BalanceOptions
   /** Inside a unit of work: although the transaction is held meanwhile. Without it a unit refuses; ask in `prepare`. */
   readonly immediately?: boolean
 }

@@ -3,6 +3,8 @@ import type { Clock } from '../core/clock.ts'
 import type { WireMessage } from '../core/envelope.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Random } from '../core/random.ts'
+import type { Balancer } from './balancer.ts'
+import type { BusEvent } from './bus-events.ts'
 
 // What the bus needs from the rooms above it: types only. Adapters implement `Transport`; the core
 // wrapper round each adapter (`bus/runtime-transport.ts`) owns start once, close once, time limits
@@ -294,6 +296,13 @@ export interface LightSubscription {
   close(): Promise<void>
 }
 
+/** How one part of a bus is: a link, a store, a check. */
+export interface HealthPart {
+  readonly name: string
+  readonly state: 'up' | 'degraded' | 'down'
+  readonly reasons: readonly string[]
+}
+
 /** Hooks for what lives beside the bus and starts and stops with it: outbox relays, discovery, gateways. */
 export interface BusExtension {
   readonly name: string
@@ -305,8 +314,66 @@ export interface BusExtension {
   drain?(): Promise<void>
   /** After handlers have finished and before the transport closes; also after a start that failed. */
   stop?(): Promise<void>
-  /** Its part of the bus' health. */
-  health?(): { readonly state: 'up' | 'degraded' | 'down'; readonly reasons: readonly string[] }
+  /** Its part of the bus' health; `parts` where it is made of several. */
+  health?(): { readonly state: 'up' | 'degraded' | 'down'; readonly reasons: readonly string[]; readonly parts?: readonly HealthPart[] }
+}
+
+/** How long an ask beside the service waits, and which instance it is for. */
+export interface SideAskOptions {
+  readonly timeoutMs: number
+  /** Light-plane address of one instance; default: any that answers. */
+  readonly to?: string
+}
+
+/** The light plane for what lives beside a service: typed, without the service's middleware and counters. Nothing it carries is stored. */
+export interface SidePlane {
+  /** Why there is none, or undefined. */
+  readonly problem: string | undefined
+  /** Address of this instance. @throws `bus.unsupported`, `bus.not_running` before the transport is open. */
+  readonly address: string
+  /** Resolves when the link has it. */
+  broadcast(contract: Contract, data: unknown): Promise<void>
+  /** @throws as `Bus.ask` does. */
+  ask(contract: Contract, data: unknown, options: SideAskOptions): Promise<unknown>
+  /** Hands over what could be decoded and validated; the rest is dropped. */
+  onBroadcast(contracts: readonly Contract[], sink: (contract: Contract, data: unknown) => void): Promise<LightSubscription>
+  /** Answers at once with what `answer` gives. */
+  onAsk(contract: Contract, answer: (data: unknown) => unknown): Promise<LightSubscription>
+}
+
+/** What a bus tells of itself to what lives beside it. */
+export interface BusView {
+  readonly service: { readonly name: string; readonly version: string }
+  /** This process' bus. */
+  readonly instance: string
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+  readonly side: SidePlane
+  /** How the link of the light plane is. */
+  readonly linkState: () => TransportState
+  /** How the bus feels, the parts that live beside it included. */
+  readonly health: () => { readonly state: 'up' | 'degraded' | 'down'; readonly reasons: readonly string[] }
+  /** Has the bus look at its health again, and tell its observers where it has changed. */
+  readonly healthChanged: () => void
+  /** As `Bus.observe`. */
+  readonly observe: (observer: (event: BusEvent) => void) => () => void
+  /** Deliveries and requests that are being handled. */
+  readonly inFlight: () => number
+  /** Contracts that this bus handles, and those that it has sent or was given. */
+  readonly contracts: () => { readonly accepts: readonly Contract[]; readonly sends: readonly Contract[] }
+}
+
+/** What lives beside a bus and looks at it, as `createBus` takes it: a directory, health checks. */
+export interface BusCompanion {
+  /**
+   * Ties it to a bus, when that bus is made. What it gives back starts, drains and stops with the bus.
+   *
+   * @throws `discovery.attached_twice` where another bus has it.
+   */
+  attach(view: BusView): BusExtension
+  /** Chooses instances for asks with `balance`; of a directory alone. */
+  readonly balancer?: Balancer | undefined
 }
 
 /** Makes messages as the bus does: validated, with its source, and with the ids of the message that is being handled. */

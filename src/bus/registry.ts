@@ -4,6 +4,7 @@ import { TrunklineError } from '../core/errors.ts'
 /** The contracts that one bus knows. A map, so that a type called `constructor.x` is only a key. */
 export class ContractRegistry {
   readonly #contracts = new Map<string, DefinedContract<string, ContractTypes>>()
+  readonly #sent = new Set<string>()
 
   /**
    * Remembers a contract and gives its working side. The same value again costs one look-up.
@@ -26,6 +27,18 @@ export class ContractRegistry {
       })
     }
     return added
+  }
+
+  /** As `add`, for a contract that this bus sends. */
+  addSent(contract: Contract): DefinedContract<string, ContractTypes> {
+    const known = this.add(contract)
+    this.#sent.add(known.type)
+    return known
+  }
+
+  /** Those that were given to `addSent`, by type. */
+  sent(): readonly DefinedContract<string, ContractTypes>[] {
+    return this.all().filter((contract) => this.#sent.has(contract.type))
   }
 
   /** The contract of a type, or undefined. */

@@ -1,11 +1,13 @@
 import type { Contract, ContractTypes, DefinedContract } from '../contract/contract.ts'
 import { aKind } from '../contract/names.ts'
+import { neverAborted } from '../core/abort.ts'
 import type { Clock } from '../core/clock.ts'
 import { TrunklineError, isTrunklineError } from '../core/errors.ts'
 import { ASK_TIMEOUT_MS, BODY_BYTES_MAX, PUBLISH_TIMEOUT_MS } from '../core/limits.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Random } from '../core/random.ts'
 import { answerMessage } from './answer-message.ts'
+import type { Balancer } from './balancer.ts'
 import { type AttemptLimits, askUnder } from './ask-under.ts'
 import type { BusCounters, BusEvent } from './bus-events.ts'
 import type { Calls } from './calls.ts'
@@ -38,6 +40,8 @@ export interface SenderParts {
   readonly calls: Calls
   readonly transport: RuntimeTransport
   readonly lightTransport: RuntimeTransport
+  /** Of the bus's directory; undefined without one. */
+  readonly balancer: () => Balancer | undefined
   /** @throws `bus.not_running`. */
   readonly mustRun: (operation: string) => void
 }
@@ -65,7 +69,7 @@ export class Sender {
       if (options?.immediately !== true) refuseInUnit('bus.broadcast')
       checkPublishOptions('bus.broadcast', options)
       this.light('canBroadcast', contract.type)
-      const known = this.#parts.registry.add(contract)
+      const known = this.#parts.registry.addSent(contract)
       if (known.kind !== 'event') throw wrongKind(known, 'an event')
       const message = this.#parts.envelopes.make(known, known.encode(data, this.#bodyBytesMax), options, { deadlineAtMs: options?.deadlineAtMs, isLight: true })
       return this.#publishStep({ contract, kind: known.kind, plane: 'light', message })?.catch((error: unknown) => this.#refused(error)) ?? STORED
@@ -90,11 +94,31 @@ export class Sender {
     }
   }
 
-  #askOnce(contract: Contract, data: unknown, options: AskOptions<unknown>, { timeoutMs, deadlineMs, signal }: AttemptLimits): Promise<unknown> {
+  #askOnce(contract: Contract, data: unknown, options: AskOptions<unknown>, limits: AttemptLimits): Promise<unknown> {
+    return options.balance === undefined ? this.#askOf(undefined, contract, data, options, limits) : this.#askBalanced(options.balance, contract, data, options, limits)
+  }
+
+  /** Through the balancer, which makes one attempt or several, each at one instance. */
+  async #askBalanced(balance: NonNullable<AskOptions['balance']>, contract: Contract, data: unknown, options: AskOptions<unknown>, limits: AttemptLimits): Promise<unknown> {
+    const { deadlineMs, signal } = limits
+    const balancer = this.#parts.balancer()
+    if (balancer === undefined) {
+      throw new TrunklineError('core.option_invalid', { option: 'balance of bus.ask', expected: 'given to a bus with discovery', actual: 'given to a bus without' })
+    }
+    if (contract.kind !== 'query') throw wrongKind(contract, 'a query, where instances are chosen here')
+    const { type, version } = contract
+    return await balancer.ask({ type, version, balance, signal, timeoutMs: deadlineMs }, (to, { timeoutMs, signal: attemptSignal }) => {
+      const attemptLimits = { timeoutMs, deadlineMs: timeoutMs, signal: attemptSignal === neverAborted ? undefined : attemptSignal }
+      return this.#askOf(to, contract, data, options, attemptLimits)
+    })
+  }
+
+  /** @param to address of one instance, or undefined for any. */
+  #askOf(to: string | undefined, contract: Contract, data: unknown, options: AskOptions<unknown>, { timeoutMs, deadlineMs, signal }: AttemptLimits): Promise<unknown> {
     try {
       this.#parts.mustRun('ask')
       const light = this.light('canRequest', contract.type)
-      const known = this.#parts.registry.add(contract)
+      const known = this.#parts.registry.addSent(contract)
       if (known.kind === 'event') throw wrongKind(known, 'a query or command')
       const encoded = known.encode(data, this.#bodyBytesMax)
       const deadlineAtMs = this.#parts.clock.nowMs() + deadlineMs
@@ -103,7 +127,7 @@ export class Sender {
       return this.#parts.calls.open(known, { timeoutMs, signal }, (token) => {
         if (known.kind === 'query') {
           const message = this.#parts.envelopes.make(known, encoded, options, { deadlineAtMs, isLight: true })
-          return this.#publishStep({ contract, kind: known.kind, plane: 'light', message, token })
+          return this.#publishStep({ contract, kind: known.kind, plane: 'light', message, token, to })
         }
         const message = this.#parts.envelopes.make(known, encoded, options, { deadlineAtMs, replyTo: light.replyAddress(token) })
         return this.#publishStep({ contract, kind: known.kind, plane: 'durable', message })
@@ -119,7 +143,7 @@ export class Sender {
       this.#parts.mustRun(kind === 'event' ? 'publish' : 'send')
       if (options?.immediately !== true) refuseInUnit(kind === 'event' ? 'bus.publish' : 'bus.send')
       checkPublishOptions(kind === 'event' ? 'bus.publish' : 'bus.send', options)
-      const known = this.#parts.registry.add(contract)
+      const known = this.#parts.registry.addSent(contract)
       if (known.kind !== kind) throw wrongKind(known, aKind(kind))
       const encoded = known.encode(data, this.#bodyBytesMax)
       // Only asks hand a deadline on: what was published or sent is to be handled also when the asker has gone.

@@ -46,6 +46,11 @@ export class SubscriptionPlan {
     this.#within = parts.within
   }
 
+  /** The handlers, by type. */
+  get entries(): ReadonlyMap<string, HandlerEntry> {
+    return this.#entries
+  }
+
   /** Names of the types, sorted. */
   get types(): readonly string[] {
     return [...this.#entries.keys()].toSorted()

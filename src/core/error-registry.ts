@@ -57,6 +57,11 @@ export interface ErrorDetails {
   'store.refused': { store: string; problem: string }
   'store.lease_lost': { store: string; lease: string }
   'store.event_unreadable': { stream: string; revision: string; problem: string }
+  'discovery.attached_twice': { service: string }
+  'discovery.off': { problem: string }
+  'discovery.fetch_timeout': { address: string; timeoutMs: number }
+  'discovery.no_instance': { wanted: string; problem: string }
+  'discovery.wait_timeout': { service: string; count: number; seen: number; timeoutMs: number }
   'outbox.transaction_missing': { library: string; problem: string }
   'outbox.unit_over': { operation: string }
   'outbox.unit_too_long': { store: string; limitMs: number }
@@ -329,6 +334,31 @@ export const errorRegistry: { readonly [C in ErrorCode]: ErrorEntry<C> } = {
     disposition: 'reject',
     says: ({ stream, revision, problem }) => `The event ${revision} of the stream ${quoted(stream)} cannot be decoded, lifted or validated: ${problem}`,
     remedy: 'Add the missing upcaster, or correct the contract.',
+  },
+  'discovery.attached_twice': {
+    disposition: 'stop',
+    says: ({ service }) => `What was given to this bus belongs to the bus of ${service} already`,
+    remedy: 'Make one with discovery() or healthChecks() for each bus.',
+  },
+  'discovery.off': {
+    disposition: 'stop',
+    says: ({ problem }) => `Other instances cannot be found from here: ${problem}`,
+    remedy: 'Give createBus a transport with broadcasts as light.',
+  },
+  'discovery.fetch_timeout': {
+    disposition: 'retry',
+    says: ({ address, timeoutMs }) => `${address} did not answer within ${timeoutMs} ms`,
+    remedy: 'Look at the instance, or give the request more time with timeoutMs.',
+  },
+  'discovery.no_instance': {
+    disposition: 'retry',
+    says: ({ wanted, problem }) => `There is nobody to call for ${wanted}: ${problem}`,
+    remedy: 'Look at directory.all(), and wait with directory.waitFor() before the first call.',
+  },
+  'discovery.wait_timeout': {
+    disposition: 'retry',
+    says: ({ service, count, seen, timeoutMs }) => `Not ${count} but ${seen} instances of ${service} were up after ${timeoutMs} ms`,
+    remedy: 'Look whether the service runs with discovery, on the same broker and namespace.',
   },
   'outbox.transaction_missing': {
     disposition: 'reject',

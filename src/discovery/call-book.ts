@@ -1,0 +1,126 @@
+/** Numbers of the outlier ejection. */
+export interface OutlierSettings {
+  /** Failures in a row after which an instance gets no calls for a while. */
+  readonly failuresMax: number
+  /** First pause, in milliseconds; the n-th is n times as long. */
+  readonly pauseMs: number
+  readonly pauseMsMax: number
+  /** Time over which an instance that comes back gets more and more of its share, in milliseconds. */
+  readonly returnMs: number
+  /** Largest share of the instances that may be out at the same time. */
+  readonly outShareMax: number
+}
+
+/** The defaults. */
+export const OUTLIERS: OutlierSettings = { failuresMax: 5, pauseMs: 10_000, pauseMsMax: 300_000, returnMs: 10_000, outShareMax: 0.5 }
+
+/** Time after which a latency counts for about a third, so that a slow instance is tried again. */
+const LATENCY_MEMORY_MS = 10_000
+/** Addresses that are remembered; the one that was used longest ago goes first. */
+const ADDRESSES_MAX = 10_000
+
+/** What is known of the calls to one address. */
+interface Page {
+  pending: number
+  /** Moving average, or undefined before the first answer. */
+  latencyMs: number | undefined
+  latencyAtMs: number
+  failures: number
+  ejections: number
+  ejectedUntilMs: number
+}
+
+/** What a choice looks at. */
+export interface Standing {
+  readonly pending: number
+  readonly latencyMs: number | undefined
+  /** Share of its calls that it should get now, 0 to 1: 0 while it is out, growing while it comes back. */
+  readonly share: number
+}
+
+const UNUSED: Standing = { pending: 0, latencyMs: undefined, share: 1 }
+
+/** Remembers how calls to each address went: its own calls only, which are the ones that matter to this caller. */
+export class CallBook {
+  readonly #settings: OutlierSettings
+  readonly #pages = new Map<string, Page>()
+
+  constructor(settings: OutlierSettings = OUTLIERS) {
+    this.#settings = settings
+  }
+
+  /** How an address stands. */
+  standing(address: string, nowMs: number): Standing {
+    const page = this.#pages.get(address)
+    if (page === undefined) return UNUSED
+    const age = Math.exp(-Math.max(0, nowMs - page.latencyAtMs) / LATENCY_MEMORY_MS)
+    return { pending: page.pending, latencyMs: page.latencyMs === undefined ? undefined : page.latencyMs * age, share: this.#shareOf(page, nowMs) }
+  }
+
+  #shareOf({ ejectedUntilMs, ejections }: Page, nowMs: number): number {
+    if (nowMs < ejectedUntilMs) return 0
+    if (ejections === 0) return 1
+    return Math.min(1, 0.1 + (0.9 * (nowMs - ejectedUntilMs)) / this.#settings.returnMs)
+  }
+
+  /** A call begins. */
+  begin(address: string): void {
+    this.#pageOf(address).pending++
+  }
+
+  /** A call has ended. `failed` where the instance is to blame; a refusal that belongs to the contract is none. */
+  end(address: string, outcome: 'ok' | 'failed' | 'abandoned', tookMs: number, nowMs: number): void {
+    const page = this.#pageOf(address)
+    page.pending = Math.max(0, page.pending - 1)
+    if (outcome === 'abandoned') return
+    if (outcome === 'failed') this.#failed(page, nowMs)
+    else {
+      page.failures = 0
+      if (page.ejections > 0 && nowMs > page.ejectedUntilMs + this.#settings.returnMs) page.ejections = 0
+    }
+    const age = Math.exp(-Math.max(0, nowMs - page.latencyAtMs) / LATENCY_MEMORY_MS)
+    const keep = page.latencyMs === undefined ? 0 : Math.min(0.9, age)
+    // A peak counts at once, so that a queue that builds up is seen before it is long; recovery is believed slowly.
+    const before = page.latencyMs ?? tookMs
+    page.latencyMs = tookMs > before ? tookMs : before * keep + tookMs * (1 - keep)
+    page.latencyAtMs = nowMs
+  }
+
+  #failed(page: Page, nowMs: number): void {
+    const { failuresMax, pauseMs, pauseMsMax } = this.#settings
+    if (++page.failures < failuresMax && page.ejections === 0) return
+    // One that has just come back is out again with its first failure.
+    if (nowMs < page.ejectedUntilMs) return
+    page.failures = 0
+    page.ejections++
+    page.ejectedUntilMs = nowMs + Math.min(pauseMsMax, pauseMs * page.ejections)
+  }
+
+  /**
+   * Those of the addresses that are out, at most the allowed share of them: where most are out, it is not them.
+   */
+  out(addresses: readonly string[], nowMs: number): ReadonlySet<string> {
+    const out = addresses.filter((address) => this.standing(address, nowMs).share === 0)
+    const most = Math.floor(addresses.length * this.#settings.outShareMax)
+    // Those that were ejected first are the first to be tried again.
+    const ranked = out.toSorted((left, right) => (this.#pages.get(right)?.ejectedUntilMs ?? 0) - (this.#pages.get(left)?.ejectedUntilMs ?? 0))
+    return new Set(ranked.slice(0, most))
+  }
+
+  #pageOf(address: string): Page {
+    let page = this.#pages.get(address)
+    if (page !== undefined) return page
+    if (this.#pages.size >= ADDRESSES_MAX) this.#forgetOne()
+    page = { pending: 0, latencyMs: undefined, latencyAtMs: 0, failures: 0, ejections: 0, ejectedUntilMs: 0 }
+    this.#pages.set(address, page)
+    return page
+  }
+
+  #forgetOne(): void {
+    for (const [address, { pending }] of this.#pages) {
+      if (pending > 0) continue
+      this.#pages.delete(address)
+      return
+    }
+  }
+}

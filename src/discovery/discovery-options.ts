@@ -1,0 +1,61 @@
+import { checkedName } from '../contract/names.ts'
+import { TrunklineError } from '../core/errors.ts'
+import { type OptionNames, optionNames, refuseUnknown } from '../core/option-names.ts'
+import { ADDRESSES_MAX, TAGS_MAX, TEXT_LENGTH_MAX } from './announcement.ts'
+
+/** What `discovery` takes. */
+export interface DiscoveryOptions {
+  /**
+   * Name of this instance, such as a pod's name: a restart then replaces the old life instead of standing beside it. At most one
+   * process at a time may use it. Default: a fresh id at each start.
+   */
+  readonly instance?: string
+  /** Where it runs, for calls that stay near. */
+  readonly zone?: string
+  /** Share of calls that it wants compared with others, 0 to 1,000. Default 1; 0 for none. */
+  readonly weight?: number
+  /** What else there is to know, such as `gpu` or `canary`. */
+  readonly tags?: readonly string[]
+  /** Other ways to reach it, by protocol, such as `{ http: 'http://10.0.0.7:8080' }`. */
+  readonly addresses?: Readonly<Record<string, string>>
+  /** Services to hear of. Default `all`. Its own service is always among them, and so is what the directory is asked about. */
+  readonly interest?: 'all' | readonly string[]
+  /** Milliseconds between two announcements in a small cluster, 500 to 60,000. Default 4,000; a large cluster makes it longer. */
+  readonly beatMs?: number
+}
+
+const OPTIONS: OptionNames = optionNames<DiscoveryOptions>({
+  instance: true, zone: true, weight: true, tags: true, addresses: true, interest: true, beatMs: true,
+})
+
+/** Milliseconds between two announcements. */
+export const BEAT_MS = 4_000
+
+/** The options, checked and with their defaults. */
+export interface CheckedOptions extends DiscoveryOptions {
+  readonly weight: number
+  readonly tags: readonly string[]
+  readonly addresses: Readonly<Record<string, string>>
+  readonly interest: 'all' | readonly string[]
+  readonly beatMs: number
+}
+
+/** @throws `core.option_unknown`, `core.option_invalid`. */
+export function checkedDiscovery(options: DiscoveryOptions): CheckedOptions {
+  refuseUnknown('discovery', options, OPTIONS)
+  const { instance, zone, weight = 1, tags = [], addresses = {}, interest = 'all', beatMs = BEAT_MS } = options
+  const need = (holds: boolean, option: string, expected: string, actual: unknown): void => {
+    if (!holds) throw new TrunklineError('core.option_invalid', { option: `${option} of discovery`, expected, actual: String(JSON.stringify(actual)).slice(0, 200) })
+  }
+  const isText = (value: unknown): boolean => typeof value === 'string' && value.length > 0 && value.length <= TEXT_LENGTH_MAX
+  const textRule = `a text of 1 to ${TEXT_LENGTH_MAX} characters`
+  need(instance === undefined || isText(instance), 'instance', textRule, instance)
+  need(zone === undefined || isText(zone), 'zone', textRule, zone)
+  need(typeof weight === 'number' && weight >= 0 && weight <= 1_000, 'weight', 'a number from 0 to 1,000', weight)
+  need(Array.isArray(tags) && tags.length <= TAGS_MAX && tags.every(isText), 'tags', `at most ${TAGS_MAX} texts`, tags)
+  const protocols = Object.entries(addresses)
+  need(protocols.length < ADDRESSES_MAX && protocols.every(([name, value]) => isText(name) && isText(value) && name !== 'bus'), 'addresses', `at most ${ADDRESSES_MAX - 1} texts by protocol, "bus" excepted`, addresses)
+  need(typeof beatMs === 'number' && beatMs >= 500 && beatMs <= 60_000, 'beatMs', 'a number from 500 to 60,000', beatMs)
+  if (interest !== 'all') for (const service of interest) checkedName('interest of discovery', service)
+  return { ...options, weight, tags: [...tags], addresses: { ...addresses }, interest: interest === 'all' ? 'all' : [...interest], beatMs }
+}

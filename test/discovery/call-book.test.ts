@@ -1,0 +1,63 @@
+import { expect, test } from 'vitest'
+import { CallBook, OUTLIERS } from '../../src/discovery/call-book.ts'
+
+function failTimes(book: CallBook, address: string, times: number, nowMs: number): void {
+  for (let count = 0; count < times; count++) {
+    book.begin(address)
+    book.end(address, 'failed', 10, nowMs)
+  }
+}
+
+test('counts what is pending', () => {
+  const book = new CallBook()
+  book.begin('a')
+  book.begin('a')
+  book.end('a', 'ok', 5, 0)
+  expect(book.standing('a', 0).pending).toBe(1)
+  book.end('a', 'abandoned', 5, 0)
+  expect(book.standing('a', 0)).toMatchObject({ pending: 0, share: 1 })
+})
+
+test('believes a peak of latency at once, a recovery slowly, and forgets what is long ago', () => {
+  const book = new CallBook()
+  book.end('a', 'ok', 10, 1_000)
+  book.end('a', 'ok', 200, 1_001)
+  expect(book.standing('a', 1_001).latencyMs).toBeCloseTo(200)
+  book.end('a', 'ok', 10, 1_002)
+  expect(book.standing('a', 1_002).latencyMs).toBeGreaterThan(150)
+  expect(book.standing('a', 61_002).latencyMs).toBeLessThan(1)
+})
+
+test('puts an instance out after five failures in a row, lets it back gently, and longer out the next time', () => {
+  const book = new CallBook()
+  failTimes(book, 'a', OUTLIERS.failuresMax - 1, 0)
+  expect(book.standing('a', 0).share).toBe(1)
+  failTimes(book, 'a', 1, 0)
+  expect(book.standing('a', 9_999).share).toBe(0)
+  expect(book.standing('a', 10_000).share).toBeCloseTo(0.1)
+  expect(book.standing('a', 15_000).share).toBeCloseTo(0.55)
+  expect(book.standing('a', 20_000).share).toBe(1)
+  failTimes(book, 'a', 1, 15_000)
+  expect(book.standing('a', 34_999).share).toBe(0)
+  expect(book.standing('a', 35_000).share).toBeGreaterThan(0)
+})
+
+test('a success between failures starts the count again, and after its return an instance is as good as any', () => {
+  const book = new CallBook()
+  failTimes(book, 'a', 4, 0)
+  book.end('a', 'ok', 1, 0)
+  failTimes(book, 'a', 4, 0)
+  expect(book.standing('a', 0).share).toBe(1)
+  failTimes(book, 'a', 1, 0)
+  book.end('a', 'ok', 1, 20_001)
+  failTimes(book, 'a', 1, 20_002)
+  expect(book.standing('a', 20_002).share).toBe(1)
+})
+
+test('has at most half of the instances out', () => {
+  const book = new CallBook()
+  const addresses = ['a', 'b', 'c', 'd']
+  for (const [index, address] of addresses.entries()) failTimes(book, address, 5, index)
+  expect([...book.out(addresses, 10)]).toEqual(['d', 'c'])
+  expect([...book.out(['a'], 10)]).toEqual([])
+})
