@@ -56,6 +56,7 @@ const EXAMPLES: { readonly [C in ErrorCode]: ErrorDetails[C] } = {
   'outbox.retention_too_short': { retentionMs: 5, horizonMs: 6, problem: 'the broker keeps events for a week' },
   'outbox.timer_invalid': { id: 't-1', problem: 'no such time zone' },
   'outbox.body_missing': { id: 'b-1' },
+  'outbox.too_old': { id: 'm-1', type: 'sales.order-placed', time: '2026-01-02T03:04:05.678Z' },
   'saga.definition_invalid': { saga: 'order', problem: 'it has no steps' },
   'saga.timer_invalid': { timer: 'remind', problem: 'give exactly one of afterMs, at and cron' },
   'saga.timer_missing': { saga: 'order', instance: 'o-1' },
