@@ -5,7 +5,7 @@ import type { BusExtension, Scheduling, UnitHost, UnitOfWork } from './port.ts'
 export class Attachments {
   readonly #host: () => UnitHost
   readonly #extensions = new Map<UnitOfWork, BusExtension>()
-  #scheduling: Scheduling | undefined
+  #outbox: Scheduling | undefined
 
   constructor(host: () => UnitHost) {
     this.#host = host
@@ -17,13 +17,21 @@ export class Attachments {
     const given: unknown = unitOfWork
     const isStore = typeof given === 'object' && given !== null && 'attach' in given
     if (!isStore) throw new TrunklineError('core.option_invalid', { option: 'outbox or within', expected: 'store.outbox as outbox, and the store itself as within', actual: 'something else' })
-    this.#scheduling ??= scheduling
+    this.#outbox ??= scheduling
     if (!this.#extensions.has(unitOfWork)) this.#extensions.set(unitOfWork, unitOfWork.attach(this.#host()))
   }
 
-  /** What `bus.schedule` uses. */
-  get scheduling(): Scheduling | undefined {
-    return this.#scheduling
+  /**
+   * What `bus.schedule` uses: the outbox that the bus was given, or else its only store.
+   *
+   * @throws `outbox.not_attached` where there is no store, `core.option_invalid` where nothing tells which of several.
+   */
+  scheduling(operation: string): Scheduling {
+    if (this.#outbox !== undefined) return this.#outbox
+    const [only, ...others] = [...this.#extensions.keys()].flatMap(({ scheduler }) => scheduler ?? [])
+    if (only === undefined) throw new TrunklineError('outbox.not_attached', { store: 'that this bus lacks', operation })
+    if (others.length === 0) return only
+    throw new TrunklineError('core.option_invalid', { option: 'outbox', expected: `the outbox of the store that keeps what ${operation} is about, since this bus has several stores`, actual: 'left out' })
   }
 
   /** What starts and stops with the bus. */

@@ -29,6 +29,8 @@ export interface BusStats {
   readonly published: number
   /** Deliveries whose handler succeeded; a message that is handled again counts again. */
   readonly handled: number
+  /** Those among them that a store knew as handled before: acknowledged without a call of their handler. */
+  readonly repeated: number
   /** Failed attempts that were given back for another one. */
   readonly retried: number
   readonly deadLettered: number
@@ -49,6 +51,7 @@ export interface BusStats {
 export class BusCounters {
   published = 0
   handled = 0
+  repeated = 0
   retried = 0
   deadLettered = 0
   asked = 0
@@ -59,7 +62,7 @@ export class BusCounters {
   broadcastFailed = 0
 
   snapshot(): BusStats {
-    const { published, handled, retried, deadLettered, asked, answered, lateReplies, expiredRequests, broadcast, broadcastFailed } = this
-    return { published, handled, retried, deadLettered, asked, answered, lateReplies, expiredRequests, broadcast, broadcastFailed }
+    const { published, handled, repeated, retried, deadLettered, asked, answered, lateReplies, expiredRequests, broadcast, broadcastFailed } = this
+    return { published, handled, repeated, retried, deadLettered, asked, answered, lateReplies, expiredRequests, broadcast, broadcastFailed }
   }
 }

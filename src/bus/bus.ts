@@ -26,7 +26,7 @@ import type {
   AnswerOptions, AskOptions, BatchGroupOptions, BroadcastOptions, BusDefaults, BusOptions, CallHandler, EventBatchHandler, EventHandler, GroupOptions,
   HandleOptions, MessageOf, PublishOptions, UnitCallHandle, UnitHandle, UnitOptions,
 } from './options.ts'
-import type { BusExtension, ScheduleOptions, Scheduling, Transport, TransportHost, UnitHost, UnitOfWork } from './port.ts'
+import type { BusExtension, ScheduleOptions, Transport, TransportHost, UnitHost, UnitOfWork } from './port.ts'
 import { ContractRegistry } from './registry.ts'
 import { RuntimeTransport } from './runtime-transport.ts'
 import { type Scope, currentScope } from './scope.ts'
@@ -375,25 +375,19 @@ export class Bus implements AsyncDisposable {
 
   /**
    * Publishes an event or sends a command later: at an instant, after a time, or again and again. Resolves with the id to cancel it by, when
-   * it is durably stored. Needs a store: `createBus({ outbox: store.outbox })`.
+   * it is durably stored. Needs a store: that of `createBus({ outbox: store.outbox })`, or the only one that a handler is `within`.
    *
-   * @throws `contract.*`, `outbox.timer_invalid`, `outbox.not_attached` without a store, `store.*`, `bus.not_running`.
+   * @throws `contract.*`, `outbox.timer_invalid`, `outbox.not_attached` without a store, `core.option_invalid` with several and no outbox, `store.*`, `bus.not_running`.
    */
   async schedule<C extends EventContract | AnyCommand>(contract: C, data: DataInput<C>, options: ScheduleOptions): Promise<string> {
     this.#mustRun('schedule')
-    return await this.#scheduling('schedule').schedule(contract, data, options)
+    return await this.#attachments.scheduling('schedule').schedule(contract, data, options)
   }
 
   /** Cancels what was scheduled. False where it has fired, or never was. @throws `outbox.not_attached`, `store.*`, `bus.not_running`. */
   async cancelSchedule(id: string): Promise<boolean> {
     this.#mustRun('cancelSchedule')
-    return await this.#scheduling('cancelSchedule').cancel(id)
-  }
-
-  #scheduling(operation: string): Scheduling {
-    const { scheduling } = this.#attachments
-    if (scheduling === undefined) throw new TrunklineError('outbox.not_attached', { store: 'that this bus lacks', operation })
-    return scheduling
+    return await this.#attachments.scheduling('cancelSchedule').cancel(id)
   }
 
   /** How the bus feels. `up` only while it runs, its links are up and no subscription is halted. */

@@ -12,6 +12,7 @@ import { deadLetterOf } from './dead-letter-of.ts'
 import type { DeadlineSweep, Expiring } from './deadline-sweep.ts'
 import { messageOf, scopeOf } from './envelopes.ts'
 import type { HandleChain, ReceiveChain } from './middleware.ts'
+import { KeptAnswer } from './kept-answer.ts'
 import { OpenedDelivery } from './opened-delivery.ts'
 import type { Delivery } from './port.ts'
 import { type DecideRetry, type Decision, type RetryPolicy, codeOf, decideRetry, dispositionOf } from './retry-policy.ts'
@@ -319,6 +320,7 @@ export class DeliveryRunner {
   /** Before the ack comes the answer: a death in between repeats the command and its answer, and loses neither. */
   protected succeed(delivery: Delivery, entry: HandlerEntry, outcome: AnswerOutcome): Settled {
     this.host.counters.handled++
+    if (outcome.kind === 'value' && outcome.value instanceof KeptAnswer) this.host.counters.repeated++
     if (delivery.message.replyTo === undefined) return delivery.ack()
     return this.host.answer(delivery.message, entry.contract, outcome)?.then(() => delivery.ack()) ?? delivery.ack()
   }

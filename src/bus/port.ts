@@ -441,6 +441,8 @@ export interface UnitOfWork<Unit extends object = object> {
   readonly inboxRetentionMs: number
   /** Carries the type; never set. */
   readonly '~unit'?: Unit
+  /** What `bus.schedule` uses on a bus that has no outbox and no other store. */
+  readonly scheduler?: Scheduling
   /**
    * Ties the store to a bus, when that bus is made. What it gives back starts, drains and stops with the bus.
    *

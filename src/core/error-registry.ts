@@ -72,6 +72,7 @@ export interface ErrorDetails {
   'outbox.retention_too_short': { retentionMs: number; horizonMs: number; problem: string }
   'outbox.timer_invalid': { id: string; problem: string }
   'outbox.body_missing': { id: string }
+  'outbox.too_old': { id: string; type: string; time: string }
   'saga.definition_invalid': { saga: string; problem: string }
   'saga.timer_invalid': { timer: string; problem: string }
   'saga.timer_missing': { saga: string; instance: string }
@@ -409,6 +410,11 @@ export const errorRegistry: { readonly [C in ErrorCode]: ErrorEntry<C> } = {
     disposition: 'retry',
     says: ({ id }) => `The body ${quoted(id)} that a message refers to is not in the store`,
     remedy: 'Look at the retention of bodies, and that both services share the store.',
+  },
+  'outbox.too_old': {
+    disposition: 'reject',
+    says: ({ id, type, time }) => `The message ${quoted(id)} of type ${quoted(type)} was made at ${time}, before publishNotBefore of the store`,
+    remedy: 'Find out whether it was published before the restore; then remove it, or redrive it without publishNotBefore.',
   },
   'saga.definition_invalid': {
     disposition: 'stop',

@@ -1,4 +1,5 @@
 import type { BusOutbox, MessageMaker, MessageMakerOptions, Scheduling, UnitOfWork } from '../bus/port.ts'
+import { refuseInUnit } from '../bus/unit-scope.ts'
 import type { AnyCommand, DataInput, EventContract } from '../contract/contract.ts'
 import type { DeadOutboxRow, OutboxStats, StoreBackend, UnitTransaction } from './port.ts'
 import type { Sharder } from './shards.ts'
@@ -8,6 +9,8 @@ export interface OutboxParts {
   readonly messages: MessageMaker
   readonly sharder: Sharder
   readonly backend: StoreBackend<unknown>
+  /** @throws `bus.overloaded` while too many messages wait. */
+  readonly checkBacklog: () => void
   /** Rows were written in a transaction whose commit nobody will tell of. */
   readonly nudge: (shards: readonly number[]) => void
 }
@@ -45,7 +48,8 @@ export class ForeignUnit {
   }
 
   async #write(drafts: readonly Drafted[]): Promise<void> {
-    const { messages, sharder, backend, nudge } = this.#parts
+    const { messages, sharder, backend, checkBacklog, nudge } = this.#parts
+    checkBacklog()
     const rows = drafts.map(({ contract, data, options }) => sharder.place(messages.make(contract, data, options)))
     const transaction: UnitTransaction<unknown> = await backend.adopt(this.#handle)
     await transaction.write(rows)
@@ -97,17 +101,19 @@ export class Outbox implements BusOutbox {
     return this.#parts('dead').backend.outbox.dead(Math.min(options.limit ?? 100, 1_000), options.after)
   }
 
-  /** Publishes a dead one again. False where it does not exist (any more). */
+  /** Publishes a dead one again. False where it does not exist (any more). @throws `outbox.unit_nested` inside a unit of work. */
   async redrive(id: bigint): Promise<boolean> {
+    refuseInUnit('outbox.redrive')
     const { backend, nudge } = this.#parts('redrive')
     const isRedriven = await backend.outbox.redrive(id)
     if (isRedriven) nudge([...Array(backend.outbox.shards).keys()])
     return isRedriven
   }
 
-  /** Removes a dead one for good. False where it does not exist (any more). */
-  remove(id: bigint): Promise<boolean> {
-    return this.#parts('remove').backend.outbox.removeDead(id)
+  /** Removes a dead one for good. False where it does not exist (any more). @throws `outbox.unit_nested` inside a unit of work. */
+  async remove(id: bigint): Promise<boolean> {
+    refuseInUnit('outbox.remove')
+    return await this.#parts('remove').backend.outbox.removeDead(id)
   }
 }
 

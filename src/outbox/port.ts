@@ -88,10 +88,6 @@ export interface UnitTransaction<Tx> extends StoreTransaction {
   /** Keeps the answer of an asked command beside its mark, so that a repetition answers the same. */
   keepAnswer(entry: InboxEntry, answer: Uint8Array): Promise<void>
   /**
-   * Marks everything of a totally ordered source up to `position` as handled. False where it was already (I-12).
-   */
-  advance(group: string, source: string, position: bigint): Promise<boolean>
-  /**
    * Writes messages to the outbox, in order. It takes the locks of their keys in a fixed order right before it writes, so that
    * the rows of one key stand in commit order (P-14). Called at most once, as the last statement before the commit.
    */
@@ -112,7 +108,10 @@ export interface OutboxRow extends NewOutboxRow {
   readonly id: bigint
 }
 
-/** The mark of a handled message. */
+/**
+ * The mark of a handled message. There is no form of it that says "everything up to here": a group goes on with other keys while one waits for
+ * its retry or an operator, so that no position divides what was handled from what was not. Readers of the log have checkpoints (I-12).
+ */
 export interface InboxEntry {
   readonly group: string
   readonly source: string

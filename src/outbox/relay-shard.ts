@@ -17,6 +17,8 @@ export interface ShardHost {
   readonly instance: string
   readonly pageMax: number
   readonly publishTimeoutMs: number
+  /** What was made earlier is given up instead of published; undefined: nothing is. */
+  readonly notBeforeMs: number | undefined
   readonly publish: (row: OutboxRow, timeoutMs: number) => Promise<void> | undefined
   /** False while the link to the broker is down: then nothing is tried. */
   readonly canPublish: () => boolean
@@ -212,6 +214,9 @@ export class RelayShard {
   /** True where it is stored, or given up; false where it and its key have to wait. It never throws. */
   #publish(row: OutboxRow): boolean | Promise<boolean> {
     if (this.#epoch === undefined || !this.#host.canPublish()) return false
+    const { id, type, time } = row.message
+    const { notBeforeMs } = this.#host
+    if (notBeforeMs !== undefined && Date.parse(time) < notBeforeMs) return this.#refused(row, new TrunklineError('outbox.too_old', { id, type, time }))
     try {
       const stored = this.#host.publish(row, this.#host.publishTimeoutMs)
       if (stored === undefined) return this.#stored(row)

@@ -12,6 +12,8 @@ export interface RelayParts {
   readonly leases: LeaseKeeper
   readonly pageMax: number
   readonly publishTimeoutMs: number
+  /** What was made earlier is given up instead of published; undefined: nothing is. */
+  readonly notBeforeMs: number | undefined
   /** True while commits of other processes are heard of. */
   readonly hearsOthers: () => boolean
 }
@@ -42,9 +44,9 @@ export class Relay {
 
   constructor(parts: RelayParts) {
     this.#parts = parts
-    const { table, host, leases, pageMax, publishTimeoutMs } = parts
+    const { table, host, leases, pageMax, publishTimeoutMs, notBeforeMs } = parts
     const shared = {
-      table, clock: host.clock, random: host.random, logger: host.logger, service: host.service, instance: host.instance, pageMax, publishTimeoutMs,
+      table, clock: host.clock, random: host.random, logger: host.logger, service: host.service, instance: host.instance, pageMax, publishTimeoutMs, notBeforeMs,
       publish: host.publish,
       // While the link is down nothing is tried, and nothing counts as tried (promise 7).
       canPublish: () => host.linkState() !== 'down',
@@ -102,8 +104,9 @@ export class Relay {
     this.#isLooking = true
     const held = [...this.#shards.keys()].filter((shard) => this.#isHeld(shard))
     let isQuiet = true
+    const isDown = this.#parts.host.linkState() === 'down'
     try {
-      if (held.length > 0 && this.#parts.host.linkState() !== 'down') {
+      if (held.length > 0 && !isDown) {
         const waiting = await this.#parts.table.waiting(held)
         isQuiet = waiting.length === 0
         for (const shard of waiting) this.#shards[shard]?.wake()
@@ -115,7 +118,8 @@ export class Relay {
       this.#isLooking = false
     }
     const mostMs = this.#parts.hearsOthers() ? LOOK_HEARD_MAX_MS : LOOK_MAX_MS
-    const nextMs = isQuiet ? Math.min(this.#lookMs * 2, mostMs) : LOOK_MAX_MS
+    // Nobody tells when the link is back, and as long as it is not, a look asks the database nothing.
+    const nextMs = isQuiet && !isDown ? Math.min(this.#lookMs * 2, mostMs) : LOOK_MAX_MS
     this.#plan(nextMs * (0.8 + 0.4 * this.#parts.host.random.next()))
   }
 

@@ -18,6 +18,16 @@ export interface StoreOptions {
   readonly conflictAttemptsMax?: number
   /** Messages that one shard of the outbox has on the way at the same time. Default 256. */
   readonly relayPageMax?: number
+  /**
+   * Messages that may wait in the outbox; while more do, units that publish fail with `bus.overloaded` and are tried again later. Looked
+   * at once a second. Of no effect where messages go straight into the store's own transport. Default: any number.
+   */
+  readonly outboxWaitingMax?: number
+  /**
+   * Messages made before this instant are set aside by the relay as dead rows (`outbox.too_old`) instead of published: for a database that was
+   * restored from a backup, whose outbox holds again what left it long ago. Default: all are published.
+   */
+  readonly publishNotBefore?: Date
   /** Projections that are part of every transaction that appends: always up to date, and paid for by the writer. */
   readonly inline?: readonly InlineProjection[]
 }
@@ -31,6 +41,8 @@ export interface StoreSettings {
   readonly unitTimeoutMs: number | undefined
   readonly conflictAttemptsMax: number
   readonly relayPageMax: number
+  readonly outboxWaitingMax: number | undefined
+  readonly notBeforeMs: number | undefined
   readonly inline: readonly InlineProjection[]
 }
 
@@ -46,12 +58,15 @@ export function storeSettings(options: StoreOptions): StoreSettings {
     unitTimeoutMs: options.unitTimeoutMs === undefined ? undefined : inRange('unitTimeoutMs', options.unitTimeoutMs, 1, DAY_MS),
     conflictAttemptsMax: wholeInRange('conflictAttemptsMax', options.conflictAttemptsMax ?? 5, 1, 100),
     relayPageMax: wholeInRange('relayPageMax', options.relayPageMax ?? 256, 1, 10_000),
+    outboxWaitingMax: options.outboxWaitingMax === undefined ? undefined : wholeInRange('outboxWaitingMax', options.outboxWaitingMax, 1, 1_000_000_000),
+    notBeforeMs: options.publishNotBefore === undefined ? undefined : inRange('publishNotBefore', options.publishNotBefore.getTime(), 0, 8.64e15),
     inline: options.inline ?? [],
   }
 }
 
 const NAMES: OptionNames = optionNames<StoreOptions>({
-  relay: true, leaseMs: true, inboxRetentionMs: true, bodyRetentionMs: true, unitTimeoutMs: true, conflictAttemptsMax: true, relayPageMax: true, inline: true,
+  relay: true, leaseMs: true, inboxRetentionMs: true, bodyRetentionMs: true, unitTimeoutMs: true, conflictAttemptsMax: true, relayPageMax: true, outboxWaitingMax: true,
+  publishNotBefore: true, inline: true,
 })
 
 /** Parts the options of the store from those of its database, which checks its own names. */

@@ -5,6 +5,7 @@ import { refuseInUnit } from '../bus/unit-scope.ts'
 import type { Timer } from '../core/clock.ts'
 import type { EventStoreParts } from '../store/event-store-parts.ts'
 import { ALARM_LEASE, AlarmClock } from './alarm-clock.ts'
+import { Backlog } from './backlog.ts'
 import { LeaseKeeper } from './lease-keeper.ts'
 import type { OutboxParts } from './outbox.ts'
 import type { StoreBackend } from './port.ts'
@@ -34,6 +35,7 @@ export class StoreSession<Tx> {
   readonly #relay: Relay | undefined
   readonly #alarm: AlarmClock
   readonly #upkeep: Upkeep
+  readonly #backlog: Backlog
   readonly #nudges = new Set<Timer>()
   #state: TransportState = 'up'
   #reason = ''
@@ -57,9 +59,12 @@ export class StoreSession<Tx> {
     })
     const hearsOthers = (): boolean => backend.hearsOthers
     this.#relay = isPublishing
-      ? new Relay({ table: backend.outbox, host, leases: this.#leases, pageMax: settings.relayPageMax, publishTimeoutMs: 30_000, hearsOthers })
+      ? new Relay({ table: backend.outbox, host, leases: this.#leases, pageMax: settings.relayPageMax, publishTimeoutMs: 30_000, notBeforeMs: settings.notBeforeMs, hearsOthers })
       : undefined
-    this.units = new UnitRunner(backend, { store: backend.name, clock, random, messages, sharder, inline: settings.inline, loadSnapshot: (name, shape) => backend.checkpoints.loadSnapshot(name, shape) }, {
+    // What goes straight into the tables of a transport waits for nobody here.
+    this.#backlog = new Backlog({ table: backend.outbox, clock, logger, waitingMax: this.#isOwnTransport ? undefined : settings.outboxWaitingMax })
+    const checkBacklog = this.#backlog.check
+    this.units = new UnitRunner(backend, { store: backend.name, clock, random, messages, sharder, checkBacklog, inline: settings.inline, loadSnapshot: (name, shape) => backend.checkpoints.loadSnapshot(name, shape) }, {
       conflictAttemptsMax: settings.conflictAttemptsMax,
       unitTimeoutMs: settings.unitTimeoutMs,
       onCommitted: ({ shards: written, dueInMs }) => {
@@ -70,7 +75,7 @@ export class StoreSession<Tx> {
     this.#alarm = new AlarmClock({ timers: backend.timers, host, leases: this.#leases, sharder, commit: (work) => this.units.commit(work), hearsOthers })
     const { inboxRetentionMs, bodyRetentionMs } = settings
     this.#upkeep = new Upkeep({ inbox: backend.inbox, bodies: backend.bodies, host, leases: this.#leases, inboxRetentionMs, bodyRetentionMs })
-    this.outboxParts = { messages, sharder, backend, nudge: this.#nudge }
+    this.outboxParts = { messages, sharder, backend, checkBacklog, nudge: this.#nudge }
     this.schedulerParts = { messages, clock, random, runner: this.units, timers: backend.timers, put: (inMs) => this.#alarm.put(inMs) }
     this.eventParts = eventParts(backend, host, settings, this.units)
   }
@@ -96,6 +101,7 @@ export class StoreSession<Tx> {
     this.#relay?.start()
     this.#alarm.start()
     this.#upkeep.start()
+    this.#backlog.start()
   }
 
   async stop(): Promise<void> {
@@ -104,6 +110,7 @@ export class StoreSession<Tx> {
     await this.#relay?.stop(FLUSH_MS)
     await this.#alarm.stop()
     await this.#upkeep.stop()
+    await this.#backlog.stop()
     await this.#leases.stop()
     await this.#backend.close()
   }
@@ -136,6 +143,10 @@ function eventParts<Tx>(backend: StoreBackend<Tx>, host: UnitHost, settings: Sto
     inScopeOf: (message, work) => runInScope(scopeOf(message), work),
     leaseMs: settings.leaseMs,
     transact: (work, signal) => units.transactRaw(work, signal),
+    setMetadata: async (stream, metadata) => {
+      refuseInUnit('events.setMetadata')
+      await backend.log.setMetadata(stream, metadata)
+    },
     // With messages that leave by the outbox, or inline projections, it takes a transaction; without, one statement does.
     append: (stream, expected, facts, hasPublic, events) => {
       // It would survive a rollback of the unit, or wait for what the unit holds.

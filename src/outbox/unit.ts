@@ -19,6 +19,8 @@ export interface UnitParts {
   readonly random: Random
   readonly messages: MessageMaker
   readonly sharder: Sharder
+  /** @throws `bus.overloaded` while too many messages wait. */
+  readonly checkBacklog: () => void
   readonly loadSnapshot: (stream: string, shape: string) => Promise<Snapshot | undefined>
   /** Projections that are part of every append. */
   readonly inline: readonly InlineProjection[]
@@ -57,7 +59,7 @@ export class Unit<Tx> {
   /**
    * Publishes an event with the commit, after all that was published before in this unit. Checked now.
    *
-   * @throws `contract.*`, `outbox.unit_over`.
+   * @throws `contract.*`, `outbox.unit_over`, `bus.overloaded` beyond `outboxWaitingMax` of the store.
    */
   readonly publish = <C extends EventContract>(contract: C, data: DataInput<C>, options?: MessageMakerOptions): void => {
     this.#out('publish', contract, data, options)
@@ -173,6 +175,7 @@ export class Unit<Tx> {
   }
 
   #add(outbound: Pick<NewOutboxRow, 'kind' | 'message'>): void {
+    this.#parts.checkBacklog()
     if (this.#rows.length >= MESSAGES_MAX) throw new TrunklineError('bus.overloaded', { what: 'messages of one unit of work', limit: MESSAGES_MAX })
     this.#rows.push(this.#parts.sharder.place(outbound))
   }

@@ -138,9 +138,13 @@ export class EventStore<Unit extends object = object> {
     return this.#parts('metadata').log.metadata(checkedStream(name))
   }
 
-  /** Replaces the settings of a stream. Events that they end are gone for readers from now on. */
-  setMetadata(name: string, metadata: StreamMetadata): Promise<void> {
-    return this.#parts('setMetadata').log.setMetadata(checkedStream(name), metadata)
+  /**
+   * Replaces the settings of a stream. Events that they end are gone for readers from now on.
+   *
+   * @throws `core.option_invalid`, `store.*`, `outbox.not_attached`, `outbox.unit_nested` inside a unit of work.
+   */
+  async setMetadata(name: string, metadata: StreamMetadata): Promise<void> {
+    await this.#parts('setMetadata').setMetadata(checkedStream(name), metadata)
   }
 
   /** The state of a decider's stream, and its last revision. @throws `store.event_unreadable`, `store.down`, `outbox.not_attached`. */

@@ -66,11 +66,13 @@ export type ProjectOptions = Pick<EventSubscriptionOptions<EventContract>, 'batc
 /**
  * Keeps a projection up to date from its checkpoint on, the rows and the checkpoint in one transaction.
  *
- * @throws `core.option_invalid`.
+ * @param projected what `projection` made, or what it takes: then `apply` knows the unit of this store without being told.
+ * @throws `core.option_invalid`, `contract.definition_conflict`.
  */
-export function project<C extends EventContract, Unit extends object>(
-  events: EventStore<Unit>, definition: Projection<C, Unit>, options: ProjectOptions = {},
+export function project<const C extends EventContract, Unit extends object>(
+  events: EventStore<Unit>, projected: Projection<C, Unit> | ProjectionOptions<C, Unit>, options: ProjectOptions = {},
 ): EventSubscription {
+  const definition = projected instanceof Projection ? projected : new Projection(projected)
   const { contracts, from, apply, onLive } = definition.options
   const { version } = definition
   let isLive = false

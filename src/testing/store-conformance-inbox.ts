@@ -121,38 +121,6 @@ export const inboxCases: readonly StoreCase[] = storeCasesOf('inbox', [
     },
   },
   {
-    name: 'marks an ordered source up to a position, once, and never goes back',
-    async run(stage) {
-      const [one, other] = [await stage.open(), await stage.open()]
-      const steps: readonly (readonly [bigint, boolean])[] = [[5n, true], [5n, false], [4n, false], [0n, false], [6n, true], [2n ** 53n, true], [2n ** 53n + 1n, true], [2n ** 53n, false], [2n ** 62n, true], [2n ** 62n, false]]
-      for (const [at, [position, isNew]] of steps.entries()) {
-        equal(await (at % 2 === 0 ? one : other).transact((tx) => tx.advance('shop.stock', '/source', position)), isNew, `position ${position}`)
-      }
-      equal(await one.transact((tx) => tx.advance('shop.stock', '/other', 0n)), true)
-      equal(await one.transact((tx) => tx.advance('shop.other', '/source', 1n)), true)
-      await one.transact((tx) => tx.advance('shop.other', '/source', 9n).then(() => Promise.reject(giveUp()))).catch(() => undefined)
-      equal(await one.transact((tx) => tx.advance('shop.other', '/source', 2n)), true)
-    },
-  },
-  {
-    name: 'lets one of ten advance who reach the same position at the same time',
-    async run(stage) {
-      const backends = [await stage.open(), await stage.open()]
-      for (const position of [1n, 2n, 3n]) {
-        const answers = await Promise.all(
-          range(1, 10).map(async (n) =>
-            await stage.unit(oneOf(backends, n), async (tx) => {
-              const isNew = await tx.advance('shop.stock', '/source', position)
-              await stage.pause(stage.random.next() * 2)
-              return isNew
-            }),
-          ),
-        )
-        equal(answers.filter((isNew) => isNew).length, 1)
-      }
-    },
-  },
-  {
     name: 'removes old marks alone, no more of them than asked for, oldest first',
     async run(stage) {
       const backend = await stage.open()

@@ -63,7 +63,6 @@ export function statementByStatement(inner: Backend): Partial<Backend> {
         enter: (entry) => alone((tx) => tx.enter(entry)),
         enterMany: (entries) => alone((tx) => tx.enterMany(entries)),
         keepAnswer: (entry, answer) => alone((tx) => tx.keepAnswer(entry, answer)),
-        advance: (group, source, position) => alone((tx) => tx.advance(group, source, position)),
         write: (rows) => alone((tx) => tx.write(rows)),
         takeDue: (limit) => alone((tx) => tx.takeDue(limit)),
       }),
@@ -94,7 +93,6 @@ export function checkThenAct(inner: Backend): Partial<Backend> {
         readStream: (stream, query) => inner.log.read({ ...query, selection: { kind: 'stream', stream } }),
         append: (stream, expected, events) => look((tx) => tx.append(stream, expected, events)),
         enter: (entry) => look((tx) => tx.enter(entry)),
-        advance: (group, source, position) => look((tx) => tx.advance(group, source, position)),
         putTimer: async (timer) => void later.push((tx) => tx.putTimer(timer)),
         takeDue: (limit) => look((tx) => tx.takeDue(limit)),
       }

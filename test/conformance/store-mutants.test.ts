@@ -131,7 +131,6 @@ const MUTANTS: readonly Mutant[] = [
   ['gives a lease to two who ask at the same time', 'gives each lease to one of many who ask at the same time', () => ({ leases: (inner) => ({ hold: (names, owner, ttlMs, most) => inner.hold(names, Number(owner.at(-1)) < 2 ? 'owner-0' : owner, ttlMs, most) }) })],
   // The inbox.
   ['checks the inbox, then acts', 'lets one of ten have the effect who enter the same message at the same time', () => ({ backend: checkThenAct })],
-  ['checks positions, then acts', 'lets one of ten advance who reach the same position at the same time', () => ({ backend: checkThenAct })],
   ['keeps the mark of who rolls back', 'lets another one have the effect where the first who entered rolls back', () => ({ backend: statementByStatement })],
   ['ignores the source', 'keeps groups, sources and ids apart, whatever they are like', entering((entry) => ({ ...entry, source: '' }))],
   ['ignores the group', 'keeps groups, sources and ids apart, whatever they are like', entering((entry) => ({ ...entry, group: '' }))],
@@ -141,8 +140,6 @@ const MUTANTS: readonly Mutant[] = [
   ['judges many against the database alone', 'judges many at once, one after the other', () => ({ unit: (inner) => ({ enterMany: async (entries) => (await inner.enterMany(entries)).map((verdict, at) => (entries[at]?.id === 'm-1' ? { kind: 'new' } : verdict)) }) })],
   ['drops answers', 'keeps an answer beside its mark, byte by byte, and gives it to every repetition', () => ({ unit: () => ({ keepAnswer: () => Promise.resolve() }) })],
   ['keeps answers as text', 'keeps an answer beside its mark, byte by byte, and gives it to every repetition', () => ({ unit: (inner) => ({ keepAnswer: (entry, answer) => inner.keepAnswer(entry, asText(answer)) }) })],
-  ['rounds positions', 'marks an ordered source up to a position, once, and never goes back', () => ({ unit: (inner) => ({ advance: (group, source, position) => inner.advance(group, source, BigInt(Number(position))) }) })],
-  ['goes back', 'marks an ordered source up to a position, once, and never goes back', () => ({ unit: (inner) => ({ advance: async (group, source, position) => (await inner.advance(group, source, position)) || position < 5n }) })],
   ['removes young marks', 'removes old marks alone, no more of them than asked for, oldest first', () => ({ inbox: (inner) => ({ prune: (_olderThanMs, limit) => inner.prune(0, limit) }) })],
   ['removes any number of marks', 'removes old marks alone, no more of them than asked for, oldest first', () => ({ inbox: (inner) => ({ prune: (olderThanMs) => inner.prune(olderThanMs, 1_000) }) })],
   // The outbox.

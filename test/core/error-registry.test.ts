@@ -61,6 +61,7 @@ const EXAMPLES: { readonly [C in ErrorCode]: ErrorDetails[C] } = {
   'discovery.no_instance': { wanted: 'pricing.quote', problem: 'no instance that is up answers pricing.quote' },
   'discovery.wait_timeout': { service: 'stock', count: 2, seen: 1, timeoutMs: 30_000 },
   'outbox.body_missing': { id: 'b-1' },
+  'outbox.too_old': { id: 'm-1', type: 'sales.order-placed', time: '2026-01-02T03:04:05.678Z' },
   'saga.definition_invalid': { saga: 'order', problem: 'it has no steps' },
   'saga.timer_invalid': { timer: 'remind', problem: 'give exactly one of afterMs, at and cron' },
   'saga.timer_missing': { saga: 'order', instance: 'o-1' },

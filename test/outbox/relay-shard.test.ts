@@ -46,7 +46,7 @@ class Rig {
     return {
       // The shard uses these two of the table.
       table: { read, settle } as unknown as OutboxTable,
-      clock: this.clock, random: seededRandom(1), logger: silentLogger, service: 'test', instance: 'one', pageMax: 16, publishTimeoutMs: 1_000,
+      clock: this.clock, random: seededRandom(1), logger: silentLogger, service: 'test', instance: 'one', pageMax: 16, publishTimeoutMs: 1_000, notBeforeMs: undefined,
       publish: ({ id }) => {
         if (this.publishes === 'nothing') return Promise.reject(new TrunklineError('bus.connection_lost', { adapter: 'test', problem: 'not now' }))
         this.published.push(id)

@@ -29,7 +29,7 @@ describe('a handler within a store', () => {
     await bus.send(Ship, { orderId: 'o1' }, { id: 'm1' })
     await rig.clock.advance(1_000)
     expect(seen).toHaveLength(2)
-    expect(bus.stats()).toMatchObject({ handled: 4, retried: 0, deadLettered: 0 })
+    expect(bus.stats()).toMatchObject({ handled: 4, repeated: 1, retried: 0, deadLettered: 0 })
   })
 
   test('that fails leaves nothing behind, and is tried again', async () => {
@@ -49,6 +49,53 @@ describe('a handler within a store', () => {
     await rig.clock.advance(10_000)
     expect([...rig.database.rows('booked').keys()]).toEqual(['o1/3'])
     expect(seen).toEqual(['o1/3'])
+  })
+
+  test('that has given a message up handles it when it is redriven after the mistake was mended, once, with the id that it always had', async () => {
+    await using rig = new StoreRig()
+    const bus = rig.bus()
+    const ids: string[] = []
+    let isMended = false
+    bus.on(Placed, { group: 'book', within: rig.store(), retry: { attemptsMax: 2, initialMs: 10 } }, async ({ id, data }, { tx }) => {
+      ids.push(id)
+      const booked = tx.table<number>('booked')
+      booked.set(data.orderId, (booked.get(data.orderId) ?? 0) + 1)
+      await Promise.resolve()
+      if (!isMended) throw new TypeError('a mistake')
+    })
+    await bus.start()
+    await bus.publish(Placed, { orderId: 'o1' }, { id: 'm1' })
+    await rig.clock.advance(10_000)
+    expect(rig.database.rows('booked').size).toBe(0)
+    isMended = true
+    for (let time = 0; time < 2; time++) {
+      const [letter] = (await bus.deadLetters.list()).items
+      if (letter !== undefined) await bus.deadLetters.redrive(letter.id)
+      await rig.clock.advance(1_000)
+    }
+    await bus.publish(Placed, { orderId: 'o1' }, { id: 'm1' })
+    await rig.clock.advance(1_000)
+    expect(rig.database.rows('booked').get('o1')).toBe(1)
+    expect(ids).toEqual(['m1', 'm1', 'm1'])
+    expect(bus.stats()).toMatchObject({ repeated: 1 })
+  })
+
+  test('of two groups handles a message once in each, and one that fails leaves the other alone', async () => {
+    await using rig = new StoreRig()
+    const [store, bus] = [rig.store(), rig.bus()]
+    const attempts: string[] = []
+    for (const group of ['book', 'bill']) {
+      bus.on(Placed, { group, within: store, retry: { initialMs: 10 } }, ({ data }, { tx, attempt }) => {
+        tx.table<number>(group).set(data.orderId, attempt)
+        attempts.push(`${group} ${attempt}`)
+        if (group === 'bill' && attempt < 3) throw new TypeError('not yet')
+      })
+    }
+    await bus.start()
+    await bus.publish(Placed, { orderId: 'o1' })
+    await rig.clock.advance(10_000)
+    expect(attempts.toSorted()).toEqual(['bill 1', 'bill 2', 'bill 3', 'book 1'])
+    expect([rig.database.rows('book').get('o1'), rig.database.rows('bill').get('o1')]).toEqual([1, 3])
   })
 
   test('answers an asked command again as it did, without doing it again', async () => {
@@ -95,7 +142,7 @@ describe('a handler within a store', () => {
     await bus.publish(Placed, { orderId: 'o1' })
     await rig.clock.advance(100)
     expect(codes.map((thrown) => (thrown instanceof Error && 'code' in thrown ? thrown.code : thrown))).toEqual([
-      'outbox.unit_nested', 'outbox.unit_nested', 'outbox.unit_nested', 'outbox.unit_nested', 'outbox.unit_nested', 'outbox.not_attached',
+      'outbox.unit_nested', 'outbox.unit_nested', 'outbox.unit_nested', 'outbox.unit_nested', 'outbox.unit_nested', 'outbox.unit_nested',
     ])
     expect(bus.stats().handled).toBe(1)
   })
@@ -108,6 +155,40 @@ describe('a handler within a store', () => {
     for (const contract of [Opened, Noted]) {
       const facts = [contract === Opened ? fact(Opened, { owner: 'ann' }) : fact(Noted, { text: 'hello' })]
       expect(await rejection(store.transaction(() => store.events.append('account-1', 'noStream', facts)))).toMatchObject({ code: 'outbox.unit_nested', details: { operation: 'events.append' } })
+    }
+  })
+
+  test('refuses settings of streams and work on dead rows, which would outlive a rollback as well', async () => {
+    await using rig = new StoreRig()
+    const store = rig.store()
+    const bus = rig.bus({ outbox: store.outbox })
+    await bus.start()
+    for (const [operation, work] of [
+      ['events.setMetadata', () => store.events.setMetadata('account-1', { truncateBefore: 1n })], ['outbox.redrive', () => store.outbox.redrive(1n)], ['outbox.remove', () => store.outbox.remove(1n)],
+    ] as const) {
+      expect(await rejection(store.transaction<unknown>(work))).toMatchObject({ code: 'outbox.unit_nested', details: { operation } })
+      await work()
+    }
+  })
+
+  test('gives the bus its scheduler where it is the only store; of two, the outbox has to tell which', async () => {
+    await using rig = new StoreRig()
+    const bus = rig.bus()
+    bus.on(Moved, { group: 'one', within: rig.store() }, () => {})
+    const seen: string[] = []
+    bus.on(Placed, { group: 'watch' }, ({ data }) => void seen.push(data.orderId))
+    await bus.start()
+    await bus.schedule(Placed, { orderId: 'later' }, { afterMs: 1_000 })
+    await rig.clock.advance(3_000)
+    expect(seen).toEqual(['later'])
+    const [first, second] = [rig.store(), rig.store()]
+    for (const outbox of [undefined, second.outbox]) {
+      const other = rig.bus({ service: { name: 'other' }, ...(outbox === undefined ? {} : { outbox }) })
+      other.on(Placed, { group: 'a', within: outbox === undefined ? first : rig.store() }, () => {}).on(Moved, { group: 'b', within: outbox === undefined ? rig.store() : second }, () => {})
+      await other.start()
+      const scheduled = other.schedule(Placed, { orderId: 'x' }, { afterMs: 1_000, id: 'x' })
+      if (outbox === undefined) expect(await rejection(scheduled)).toMatchObject({ code: 'core.option_invalid', details: { option: 'outbox' } })
+      else expect(await scheduled).toBe('x')
     }
   })
 

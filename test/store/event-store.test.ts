@@ -227,6 +227,23 @@ describe('a subscription to stored events', () => {
     expect(seen).toEqual(['the-event', 'the-event'])
   })
 
+  test('that wants little of what it reads keeps its place, and does not read it all again', async () => {
+    await using rig = new StoreRig()
+    const { events } = await opened(rig)
+    for (let index = 0; index < 20; index++) await events.append('account-1', 'any', [fact(Other, {})])
+    await rig.clock.advance(5_000)
+    const subscription = events.subscribe({ name: 'little', contracts: [Moved] }, () => undefined)
+    await rig.clock.advance(5_000)
+    expect([subscription.handled, rig.database.data.checkpoints.get('little')]).toEqual([0, 20n])
+    for (let index = 0; index < 20; index++) {
+      await events.append('account-1', 'any', [fact(Other, {})])
+      await rig.clock.advance(200)
+    }
+    // Not at every event: once a second is enough for what has no effects.
+    const kept = rig.database.data.checkpoints.get('little') ?? 0n
+    expect(kept > 30n && kept <= 40n).toBe(true)
+  })
+
   test('to one stream counts revisions, and may begin at the end', async () => {
     await using rig = new StoreRig()
     const { events } = await opened(rig)

@@ -42,7 +42,6 @@ export function keyOf(...parts: readonly string[]): string {
 export const ops = {
   enter: ({ group, source, id, digest }: InboxEntry): Op => ['enter', keyOf(group, source, id), base64(digest)],
   answer: ({ group, source, id }: InboxEntry, answer: Uint8Array): Op => ['answer', keyOf(group, source, id), base64(answer)],
-  advance: (group: string, source: string, position: bigint): Op => ['advance', keyOf(group, source), `${position}`],
   checkpoint: (name: string, cursor: bigint | undefined): Op => ['checkpoint', name, cursor === undefined ? null : `${cursor}`],
   /** A checkpoint under a lease: when it comes late, from the stream of its events, a later one stays. */
   progress: (name: string, cursor: bigint): Op => ['checkpoint', name, `${cursor}`, 'forwards'],
@@ -69,7 +68,6 @@ export class DeskState {
   readonly snapshots: Map<string, Snapshot> = new Map()
   readonly leases: Map<string, { owner: string; epoch: bigint; endsAtMs: number }> = new Map()
   readonly marks: Map<string, Mark> = new Map()
-  readonly positions: Map<string, bigint> = new Map()
   readonly rows: Map<bigint, { readonly row: OutboxRow; readonly atMs: number }> = new Map()
   readonly dead: Map<bigint, Dead> = new Map()
   readonly timers: Map<string, DeskTimer> = new Map()
@@ -112,7 +110,6 @@ export class DeskState {
     return [
       ['counters', `${this.#rowId}`, this.#version],
       ...[...this.marks].map(([key, { digest, answer, atMs }]) => ['mark', key, digest, answer ?? null, atMs]),
-      ...[...this.positions].map(([key, position]) => ['position', key, `${position}`]),
       ...[...this.checkpoints].map(([name, cursor]) => ['checkpoint', name, `${cursor}`]),
       ...[...this.snapshots.values()].map((snapshot) => ops.snapshot(snapshot)),
       ...[...this.leases].map(([name, { owner, epoch, endsAtMs }]) => ['lease', name, owner, `${epoch}`, Number.isFinite(endsAtMs) ? endsAtMs : null]),
@@ -134,7 +131,6 @@ export class DeskState {
     const [name, first, second, third, fourth] = item
     if (name === 'counters') [this.#rowId, this.#version] = [bigint(first), number(second)]
     else if (name === 'mark') this.marks.set(text(first), { digest: text(second), answer: typeof third === 'string' ? third : undefined, atMs: number(fourth) })
-    else if (name === 'position') this.positions.set(text(first), bigint(second))
     else if (name === 'checkpoint') this.checkpoints.set(text(first), bigint(second))
     else if (name === 'snapshot') this.#snapshot(item)
     else if (name === 'lease') this.leases.set(text(first), { owner: text(second), epoch: bigint(third), endsAtMs: typeof fourth === 'number' ? fourth : -Infinity })
@@ -154,9 +150,6 @@ export class DeskState {
         break
       case 'answer':
         this.#answer(text(first), text(second))
-        break
-      case 'advance':
-        this.positions.set(text(first), bigint(second))
         break
       case 'checkpoint':
         if (typeof second === 'string') this.checkpoints.set(text(first), bigint(second))

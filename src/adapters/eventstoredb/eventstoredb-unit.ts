@@ -36,7 +36,6 @@ export class EsdbUnit implements UnitTransaction<undefined> {
   readonly #parts: UnitParts
   readonly #ops: Op[] = []
   readonly #marks = new Map<string, Mark>()
-  readonly #positions = new Map<string, bigint>()
   /** Timers as this unit sees them, where it has changed them. */
   readonly #timers = new Map<string, DeskTimer | undefined>()
   /** Timers that have to be as they were found. */
@@ -160,16 +159,6 @@ export class EsdbUnit implements UnitTransaction<undefined> {
     this.#ops.push(ops.answer(entry, answer))
   }
 
-  async advance(group: string, source: string, position: bigint): Promise<boolean> {
-    await this.#sync('advance')
-    const key = keyOf(group, source)
-    const before = this.#positions.get(key) ?? this.#parts.desk.state.positions.get(key)
-    if (before !== undefined && before >= position) return false
-    this.#positions.set(key, position)
-    this.#ops.push(ops.advance(group, source, position))
-    return true
-  }
-
   async write(rows: readonly NewOutboxRow[]): Promise<void> {
     await this.#sync('write')
     for (const row of rows) this.#ops.push(ops.row(row))
@@ -236,7 +225,6 @@ export class EsdbUnit implements UnitTransaction<undefined> {
     const { state } = this.#parts.desk
     for (const [name, epoch] of this.#epochs) this.#checkEpoch(name, epoch)
     for (const key of this.#marks.keys()) if (state.marks.has(key)) throw conflict('the message was handled by somebody else')
-    for (const [key, position] of this.#positions) if ((state.positions.get(key) ?? -1n) >= position) throw conflict('the position was passed by somebody else')
     for (const [id, version] of this.#versions) if (state.timers.get(id)?.version !== version) throw conflict('the timer was changed by somebody else')
   }
 

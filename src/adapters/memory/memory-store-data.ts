@@ -31,8 +31,6 @@ export class MemoryData {
   readonly timers: Map<string, StoredTimer> = new Map()
   /** By `rowKey` of group, source and id; oldest first. */
   readonly marks: Map<string, MemoryMark> = new Map()
-  /** By `rowKey` of group and source. */
-  readonly positions: Map<string, bigint> = new Map()
   /** Oldest first. */
   readonly bodies: Map<string, MemoryBody> = new Map()
   readonly #tables = new Map<string, Map<string, unknown>>()

@@ -14,7 +14,6 @@ export class MemoryStaging {
   readonly snapshots: StagedTable<string, Snapshot>
   readonly timers: StagedTable<string, StoredTimer>
   readonly marks: StagedTable<string, MemoryMark>
-  readonly positions: StagedTable<string, bigint>
   /** Messages for the outbox. */
   readonly rows: NewOutboxRow[] = []
   /** Messages for the broker of this database. */
@@ -34,7 +33,6 @@ export class MemoryStaging {
     this.snapshots = new StagedTable(data.snapshots)
     this.timers = new StagedTable(data.timers)
     this.marks = new StagedTable(data.marks)
-    this.positions = new StagedTable(data.positions)
   }
 
   get isOpen(): boolean {
@@ -69,7 +67,7 @@ export class MemoryStaging {
       for (const [name, epoch] of this.epochs) data.leases.check(name, epoch)
       data.broker.publishAll(this.outbounds)
       const { nowMs } = data
-      const tables = [this.checkpoints, this.snapshots, this.timers, this.marks, this.positions, ...this.#tables.values()]
+      const tables = [this.checkpoints, this.snapshots, this.timers, this.marks, ...this.#tables.values()]
       for (const table of tables) table.commit()
       data.outbox.add(this.rows, nowMs)
       this.events.commit(nowMs)

@@ -100,15 +100,6 @@ export class MemoryUnit implements UnitTransaction<MemoryTransaction> {
     await DONE
   }
 
-  async advance(group: string, source: string, position: bigint): Promise<boolean> {
-    const { positions } = this.#staging('advance')
-    const key = rowKey(group, source)
-    const before = positions.get(key)
-    const isNew = before === undefined || before < position
-    if (isNew) positions.set(key, position)
-    return await Promise.resolve(isNew)
-  }
-
   async write(rows: readonly NewOutboxRow[]): Promise<void> {
     const staging = this.#staging('write')
     if (this.#isOwnTransport) staging.outbounds.push(...rows)

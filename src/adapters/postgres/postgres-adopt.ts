@@ -3,7 +3,7 @@ import type { PgRow } from './postgres-client.ts'
 import { sqlState, storeError } from './postgres-errors.ts'
 import { type SqlHandle, sqlHandle, type SqlHandleState } from './postgres-handles.ts'
 import { columnName } from './postgres-handles-text.ts'
-import type { PgStatement } from './postgres-rows.ts'
+import { PgStatement, textAt } from './postgres-rows.ts'
 import type { PgExecutor } from './postgres-session.ts'
 
 /** The handles that are known, for people. */
@@ -43,6 +43,21 @@ export async function adoptedExecutor(handle: unknown): Promise<PgExecutor> {
   if (found.state === 'unknown') await mustBeInside(found)
   else if (found.state !== 'open') throw missing(found, found.state)
   return new AdoptedExecutor(found)
+}
+
+const ISOLATION = new PgStatement("SELECT pg_catalog.current_setting('transaction_isolation') AS isolation")
+
+/**
+ * Messages that go straight into the tables of the transport are put behind those of their key, and to the groups that exist: by what
+ * stands there once the lock of the key is held. A snapshot that is older than the lock shows something else (P-10).
+ *
+ * @throws `outbox.transaction_missing` for a transaction at REPEATABLE READ or SERIALIZABLE.
+ */
+export async function refuseSnapshots(executor: PgExecutor): Promise<void> {
+  const [row] = await executor.run(ISOLATION, [])
+  const isolation = row === undefined ? 'unknown' : textAt(row, 'isolation')
+  if (isolation === 'read committed' || isolation === 'read uncommitted') return
+  throw new TrunklineError('outbox.transaction_missing', { library: 'postgres', problem: `the transaction is at ${isolation.toUpperCase()}; give one at READ COMMITTED, or publish through a broker` })
 }
 
 async function mustBeInside(handle: SqlHandle): Promise<void> {

@@ -3,7 +3,7 @@ import type {
   BodyTable, InboxTable, NewOutboxRow, OutboxTable, StoreBackend, StoreHost, TimerTable, TransactOptions, UnitTransaction,
 } from '../../outbox/port.ts'
 import type { CheckpointTable, EventLog, LeaseTable } from '../../store/port.ts'
-import { adoptedExecutor } from './postgres-adopt.ts'
+import { adoptedExecutor, refuseSnapshots } from './postgres-adopt.ts'
 import { PgBodies } from './postgres-bodies.ts'
 import { PgCheckpoints } from './postgres-checkpoints.ts'
 import { PgDatabase } from './postgres-database.ts'
@@ -102,6 +102,7 @@ export class PostgresBackend implements StoreBackend<PgHandle> {
 
   async adopt(handle: unknown): Promise<UnitTransaction<unknown>> {
     const executor = await adoptedExecutor(handle)
+    if (this.#isOwn) await refuseSnapshots(executor)
     return new PgUnit(handle, executor, { ...this.#tables, write: async (on, rows) => await this.#writeAdopted(on, rows) })
   }
 
@@ -112,6 +113,10 @@ export class PostgresBackend implements StoreBackend<PgHandle> {
     return () => void this.#listeners.delete(entry)
   }
 
+  get #isOwn(): boolean {
+    return this.#host?.isOwnTransport === true
+  }
+
   #tell(): void {
     for (const listener of this.#listeners) listener()
   }
@@ -119,7 +124,7 @@ export class PostgresBackend implements StoreBackend<PgHandle> {
   /** @param stored gets what is to be told to the transport after the commit. */
   async #write(executor: PgExecutor, rows: readonly NewOutboxRow[], stored: PgStored[]): Promise<void> {
     // Straight into the transport's own tables: nobody has to carry them there.
-    if (this.#host?.isOwnTransport === true && this.transport !== undefined) stored.push(await this.transport.insertMessages(executor, rows))
+    if (this.#isOwn && this.transport !== undefined) stored.push(await this.transport.insertMessages(executor, rows))
     else await this.#outbox.write(executor, rows)
   }
 

@@ -57,6 +57,7 @@ export class PgDatabase implements PgExecutor {
   #opening: Promise<Opened> | undefined
   #opened: Opened | undefined
   #pg: PgModule | undefined
+  #lostCount = 0
 
   constructor(settings: PostgresSettings) {
     this.settings = settings
@@ -66,6 +67,11 @@ export class PgDatabase implements PgExecutor {
   /** Between processes. */
   get signals(): PgSignals {
     return this.#mustBeOpen().signals
+  }
+
+  /** Connections that broke, and statements that found the database gone, so far: behind the next one may be another copy of it (P-19). */
+  get lostCount(): number {
+    return this.#lostCount
   }
 
   /** Of whoever opened it first. */
@@ -144,7 +150,9 @@ export class PgDatabase implements PgExecutor {
 
   /** Looks at an error, for the state of the link. */
   failed(error: unknown): void {
-    if (isTrunklineError(error, 'store.down')) this.#opened?.health.failed(error.details.problem)
+    if (!isTrunklineError(error, 'store.down')) return
+    this.#lostCount += 1
+    this.#opened?.health.failed(error.details.problem)
   }
 
   /** The text that begins a transaction, with its time limits where the connection has none of its own (P-21). */
@@ -173,7 +181,10 @@ export class PgDatabase implements PgExecutor {
         for (const each of this.#hosts) each.report(state, reason)
       },
     })
-    const onPoolError = (error: Error): void => health.failed(problemOf(error))
+    const onPoolError = (error: Error): void => {
+      this.#lostCount += 1
+      health.failed(problemOf(error))
+    }
     // P-22: an idle connection that breaks would end the process.
     pool.on('error', onPoolError)
     try {

@@ -9,7 +9,6 @@ interface InboxStatements {
   readonly enterMany: PgStatement
   readonly find: PgStatement
   readonly keepAnswer: PgStatement
-  readonly advance: PgStatement
   readonly prune: PgStatement
   readonly count: PgStatement
 }
@@ -58,11 +57,6 @@ export class PgInbox implements InboxTable {
     await executor.run(this.#statements.keepAnswer, [group, source, id, answer])
   }
 
-  /** Moves the position of a source on; false where it was there already. */
-  async advance(executor: PgExecutor, group: string, source: string, position: bigint): Promise<boolean> {
-    return (await executor.run(this.#statements.advance, [group, source, String(position)])).length > 0
-  }
-
   async prune(olderThanMs: number, limit: number): Promise<number> {
     const [row = {}] = await this.#database.run(this.#statements.prune, [olderThanMs, limit])
     return numberAt(row, 'count')
@@ -102,8 +96,6 @@ ORDER BY group_name COLLATE "C", source COLLATE "C", id COLLATE "C", n ON CONFLI
     find: new PgStatement(`SELECT i.group_name, i.source, i.id, i.digest, i.answer FROM ${given} JOIN ${schema}.inbox i
 ON i.group_name = given.group_name AND i.source = given.source AND i.id = given.id`),
     keepAnswer: new PgStatement(`UPDATE ${schema}.inbox SET answer = $4::bytea WHERE group_name = $1::text AND source = $2::text AND id = $3::text`),
-    advance: new PgStatement(`INSERT INTO ${schema}.inbox_position AS i (group_name, source, position) VALUES ($1::text, $2::text, $3::bigint)
-ON CONFLICT (group_name, source) DO UPDATE SET position = excluded.position WHERE i.position < excluded.position RETURNING position`),
     prune: new PgStatement(`WITH gone AS (DELETE FROM ${schema}.inbox WHERE (group_name, source, id) IN (
   SELECT group_name, source, id FROM ${schema}.inbox WHERE entered_at < clock_timestamp() - $1::float8 * interval '1 millisecond'
   ORDER BY entered_at LIMIT $2::bigint FOR UPDATE SKIP LOCKED) RETURNING 1) SELECT count(*) AS count FROM gone`),

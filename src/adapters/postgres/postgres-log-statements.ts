@@ -64,8 +64,9 @@ SET truncate_before = excluded.truncate_before, count_max = excluded.count_max, 
     scavenge: new PgStatement(`DELETE FROM ${schema}.event WHERE (stream_id, revision) IN (
   SELECT e.stream_id, e.revision FROM ${schema}.stream s JOIN ${schema}.event e ON e.stream_id = s.id
   WHERE s.name = $1::text AND ${ENDED} ORDER BY e.revision LIMIT $2::bigint)`),
-    check: new PgStatement(`SELECT seqcache AS cache, pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS position FROM pg_catalog.pg_sequence q, pg_catalog.pg_attrdef d
-WHERE q.seqrelid = '${schema}.event_position'::regclass AND d.adrelid = '${schema}.event'::regclass AND d.adnum = 1`),
+    check: new PgStatement(`SELECT (SELECT max(seqcache) FROM pg_catalog.pg_sequence WHERE seqrelid IN ('${schema}.event_position'::regclass, '${schema}.outbox_id'::regclass)) AS cache,
+  pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS position FROM pg_catalog.pg_attrdef d
+WHERE d.adrelid = '${schema}.event'::regclass AND d.adnum = 1`),
   }
 }
 

@@ -49,10 +49,11 @@ export class PgEventLog implements EventLog {
     // P-07: a session that takes numbers in advance would use them late.
     const isSound = row !== undefined && textAt(row, 'cache') === '1' && /pg_advisory_xact_lock_shared.*nextval/s.test(textAt(row, 'position'))
     if (!isSound) {
-      throw new TrunklineError('store.refused', { store: STORE, problem: `the sequence ${schema}.event_position must have CACHE 1, and the default of ${schema}.event.position must be as the migration made it` })
+      throw new TrunklineError('store.refused', { store: STORE, problem: `the sequences ${schema}.event_position and ${schema}.outbox_id must have CACHE 1, and the default of ${schema}.event.position must be as the migration made it` })
     }
     const watermark = new PgWatermark({
       executor: this.#database, schema, clock: host.clock, random: host.random, hearsOthers: () => signals.isListening, idlePollMs: settings.idlePollMs,
+      lostCount: () => this.#database.lostCount,
     })
     this.#watermark = watermark
     this.#unlisten = signals.on('log', () => watermark.wake())
@@ -145,12 +146,15 @@ export class PgEventLog implements EventLog {
     let isTold = false
     /** How far the log had been seen when a stream was read. */
     let seen = await mark.look()
+    const { generation } = mark
     while (!signal.aborted) {
+      if (mark.generation !== generation) throw lostTrack()
       const safe = mark.safe
       const query: StreamQuery = { direction: 'forwards', after: cursor, limit: pageMax }
       const page = selection.kind === 'stream'
         ? await this.readStreamOn(this.#database, selection.stream, query)
         : await this.#readBelow(selection, query, safe)
+      if (mark.generation !== generation) throw lostTrack()
       cursor = page.cursor
       const isEnd = page.isEnd && safe === mark.safe
       if (page.events.length > 0 || (isEnd && !isTold)) yield { ...page, isEnd }
@@ -214,6 +218,10 @@ export class PgEventLog implements EventLog {
     if (this.#watermark === undefined) throw new TrunklineError('store.down', { store: STORE, problem: 'it is not open' })
     return this.#watermark
   }
+}
+
+function lostTrack(): TrunklineError {
+  return new TrunklineError('store.down', { store: STORE, problem: 'the link was lost meanwhile, and what is behind it may be another copy of the database' })
 }
 
 /** The category of a stream: its name up to the first dash. */

@@ -90,12 +90,6 @@ CREATE TABLE ${schema}.inbox (
   PRIMARY KEY (group_name, source, id)
 ) WITH (${BUSY});
 CREATE INDEX inbox_age ON ${schema}.inbox (entered_at);
-CREATE TABLE ${schema}.inbox_position (
-  group_name text COLLATE "C" NOT NULL,
-  source text COLLATE "C" NOT NULL,
-  position bigint NOT NULL,
-  PRIMARY KEY (group_name, source)
-) WITH (fillfactor = 50);
 CREATE TABLE ${schema}.timer (
   id text COLLATE "C" PRIMARY KEY,
   due_at timestamptz NOT NULL,

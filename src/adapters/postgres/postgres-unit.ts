@@ -80,10 +80,6 @@ export class PgUnit<Tx> implements UnitTransaction<Tx> {
     return this.#tables.inbox.keepAnswer(this.#executor, entry, answer)
   }
 
-  advance(group: string, source: string, position: bigint): Promise<boolean> {
-    return this.#tables.inbox.advance(this.#executor, group, source, position)
-  }
-
   async write(rows: readonly NewOutboxRow[]): Promise<void> {
     if (rows.length === 0) return
     this.#hasWritten = true

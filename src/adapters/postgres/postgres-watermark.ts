@@ -18,6 +18,8 @@ export interface PgWatermarkOptions {
   readonly hearsOthers: () => boolean
   /** Longest wait between two looks while others are not heard, in milliseconds. */
   readonly idlePollMs: number
+  /** Grows whenever the link to the database was lost: behind it may be another copy of the database now. */
+  readonly lostCount: () => number
 }
 
 /** Positions that one look examines for gaps. */
@@ -62,15 +64,26 @@ export class PgWatermark {
   #wait: AbortController | undefined
   #isClosed = false
   #pollMs = POLL.firstMs
+  #lostCount: number
+  #generation = 0
 
   constructor(options: PgWatermarkOptions) {
     this.#options = options
+    this.#lostCount = options.lostCount()
     this.#look = lookStatement(options.schema)
   }
 
   /** The last position that is safe to pass, as of the last look. */
   get safe(): bigint {
     return this.#safe
+  }
+
+  /**
+   * Changes when what was known of the log counts no more, because the database may be another copy of itself: a standby that was
+   * promoted, a backup that was restored. Who follows begins again at a checkpoint of that database (P-19).
+   */
+  get generation(): number {
+    return this.#generation
   }
 
   /** Looks now. What was committed before the call, and is safe to pass, is below the mark afterwards. @throws `store.down`. */
@@ -163,6 +176,9 @@ export class PgWatermark {
   }
 
   async #once(): Promise<void> {
+    const lostCount = this.#options.lostCount()
+    if (lostCount !== this.#lostCount) this.#restart()
+    this.#lostCount = lostCount
     try {
       const [row] = await this.#options.executor.run(this.#look, [String(this.#safe)])
       if (row !== undefined) this.#learn(row)
@@ -171,7 +187,17 @@ export class PgWatermark {
     }
   }
 
+  #restart(): void {
+    this.#safe = 0n
+    this.#open = undefined
+    this.#generation += 1
+  }
+
   #learn(row: PgRow): void {
+    if (bigintAt(row, 'given') < this.#safe) {
+      this.#restart()
+      throw new TrunklineError('store.down', { store: STORE, problem: 'its log is shorter than it was: it is another copy of the database, and is read from the checkpoint again' })
+    }
     // P-24: on a standby, locks say nothing and rows come late.
     if (booleanAt(row, 'standby')) throw new TrunklineError('store.down', { store: STORE, problem: 'it is a standby, and the log is read from the primary alone' })
     const [whole, last] = [bigintAt(row, 'whole'), bigintAt(row, 'last')]
@@ -214,7 +240,7 @@ function textsIn(value: unknown): readonly string[] {
 }
 
 /**
- * `whole`: end of the run without gaps that begins at the mark. `last`: the last position visible. `holders`: who may still fill a
+ * `given`: the last position that was ever given out. `whole`: end of the run without gaps that begins at the mark. `last`: the last position visible. `holders`: who may still fill a
  * gap; null where there is none. `categories`: of the events beyond the mark; null where they are too many to tell.
  */
 function lookStatement(schema: string): PgStatement {
@@ -226,7 +252,7 @@ WITH tail AS MATERIALIZED (
   SELECT coalesce(max(position) FILTER (WHERE position = $1::bigint + place), $1::bigint) AS whole,
     coalesce(max(position), $1::bigint) AS last, count(*) AS count FROM tail
 )
-SELECT pg_catalog.pg_is_in_recovery() AS standby, whole,
+SELECT pg_catalog.pg_is_in_recovery() AS standby, (SELECT last_value FROM ${schema}.event_position) AS given, whole,
   CASE WHEN count < ${TAIL_MAX} THEN last ELSE (SELECT max(position) FROM ${schema}.event) END AS last,
   CASE WHEN count < ${TAIL_MAX} THEN (SELECT array_agg(DISTINCT category) FROM tail) END AS categories,
   CASE WHEN count < ${TAIL_MAX} AND whole = last THEN NULL ELSE (

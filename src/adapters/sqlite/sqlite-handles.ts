@@ -5,14 +5,19 @@ import { foreignField, foreignMethod, hasForeignMethods, isForeignObject } from 
  * The database of the driver under a handle of Drizzle or Knex; any other handle as it is. Whether a transaction is open on it is asked of the
  * database itself.
  *
- * @throws `core.option_invalid` for a handle of Kysely, which does not give its connection away; `outbox.transaction_missing` for one of Knex
- *   that is no transaction.
+ * @throws `core.option_invalid` for a handle of Kysely or Prisma, which do not give their connection away: nobody could see that it is of the same
+ *   copy of SQLite, and two copies in one process undo each other's locks; `outbox.transaction_missing` for one of Knex that is no transaction.
  */
 export async function databaseUnder(handle: unknown): Promise<unknown> {
   if (!isForeignObject(handle) || hasForeignMethods(handle, 'prepare', 'exec')) return handle
   if (isKysely(handle)) {
     throw new TrunklineError('core.option_invalid', {
       option: 'transaction', expected: 'the database that Kysely works on, while its transaction is open', actual: 'a handle of Kysely',
+    })
+  }
+  if (hasForeignMethods(handle, '$queryRawUnsafe', '$executeRawUnsafe')) {
+    throw new TrunklineError('core.option_invalid', {
+      option: 'transaction', expected: 'a database of node:sqlite or better-sqlite3 of your own, since Prisma gives the one that it works on to nobody', actual: 'a client of Prisma',
     })
   }
   return isKnex(handle) ? await knexDatabase(handle) : (drizzleDatabase(handle) ?? handle)

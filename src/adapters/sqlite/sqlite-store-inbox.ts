@@ -23,16 +23,6 @@ export function keepAnswer(connection: SqliteConnection, { group, source, id }: 
   connection.run('UPDATE trunkline_inbox SET answer = ? WHERE grp = ? AND source = ? AND id = ?', answer, group, source, id)
 }
 
-/** Marks an ordered source up to a position, in a transaction; false where it was already. */
-export function advancePosition(connection: SqliteConnection, group: string, source: string, position: bigint): boolean {
-  const changes = connection.run(
-    `INSERT INTO trunkline_position (grp, source, position) VALUES (?, ?, ?)
-      ON CONFLICT (grp, source) DO UPDATE SET position = excluded.position WHERE excluded.position > position`,
-    group, source, position,
-  )
-  return changes === 1
-}
-
 /** Upkeep of the marks. */
 export class SqliteInbox implements InboxTable {
   readonly #access: SqliteStoreAccess

@@ -56,12 +56,6 @@ export const storeSteps: readonly string[] = [
     PRIMARY KEY (grp, source, id)
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX trunkline_inbox_age ON trunkline_inbox (at_ms);
-  CREATE TABLE trunkline_position (
-    grp TEXT NOT NULL,
-    source TEXT NOT NULL,
-    position INTEGER NOT NULL,
-    PRIMARY KEY (grp, source)
-  ) STRICT, WITHOUT ROWID;
   CREATE TABLE trunkline_outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     shard INTEGER NOT NULL,

@@ -6,7 +6,7 @@ import type { SqliteHandle } from './sqlite-handle.ts'
 import { storeCheckpoint, storeSnapshot } from './sqlite-store-checkpoints.ts'
 import { storeError } from './sqlite-store-errors.ts'
 import { appendEvents, ofStream, readEvents } from './sqlite-store-events.ts'
-import { advancePosition, enterInbox, keepAnswer } from './sqlite-store-inbox.ts'
+import { enterInbox, keepAnswer } from './sqlite-store-inbox.ts'
 import { writeMessages, writeOutbox } from './sqlite-store-outbox.ts'
 import { removeTimer, storeTimer, takeDueTimers } from './sqlite-store-timers.ts'
 import type { SqliteTurn } from './sqlite-turn.ts'
@@ -98,10 +98,6 @@ export class SqliteStoreUnit<Tx = SqliteHandle> implements UnitTransaction<Tx> {
 
   keepAnswer(entry: InboxEntry, answer: Uint8Array): Promise<void> {
     return this.#do('keepAnswer', ({ connection }) => keepAnswer(connection, entry, answer))
-  }
-
-  advance(group: string, source: string, position: bigint): Promise<boolean> {
-    return this.#do('advance', ({ connection }) => advancePosition(connection, group, source, position))
   }
 
   write(rows: readonly NewOutboxRow[]): Promise<void> {

@@ -46,6 +46,27 @@ test('an append without an exact revision is not repeated by itself: its outcome
   expect(double.log.eventsOf('order-1')).toHaveLength(0)
 })
 
+test('an append is not touched by the end of another server of the same process (E-02, guard 4)', async () => {
+  const doomed = await esdbDouble()
+  await using double = await esdbDouble()
+  await using other = await openLink(doomed.port, { callTimeoutMs: 500 })
+  await using rig = await openLink(double.port)
+  await Promise.all([other.log.append('warm-1', 'any', event(1)), rig.log.append('warm-1', 'any', event(1))])
+  const calls = (of: typeof double): number => (of.faults.seen.get('append') ?? 0) + (of.faults.seen.get('batchAppend') ?? 0)
+  const before = [calls(doomed), calls(double)] as const
+  for (const call of ['append', 'batchAppend'] as const) doomed.faults.plan(call, { kind: 'stall' })
+  double.faults.freeze()
+  const lost = other.log.append('order-1', 'any', event(2)).catch((error: unknown) => error)
+  // It is given no second try: whatever ends it early would be seen.
+  const appended = rig.log.append('order-1', 'any', event(3))
+  await until(() => calls(doomed) > before[0] && calls(double) > before[1])
+  await doomed[Symbol.asyncDispose]()
+  expect(isTrunklineError(await lost, 'store.down')).toBe(true)
+  double.faults.thaw()
+  expect((await appended).revision).toBe(0n)
+  expect(double.log.eventsOf('order-1')).toHaveLength(1)
+})
+
 test('an append that is not at the leader is done there (guard 16)', async () => {
   await using double = await esdbDouble()
   await using rig = await openLink(double.port)

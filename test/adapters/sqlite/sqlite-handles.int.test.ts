@@ -156,6 +156,13 @@ test('a handle of Kysely is refused with what to give instead', async () => {
   await db.destroy()
 })
 
+test('a client of Prisma is refused with what to give instead', async () => {
+  await start(DatabaseSync)
+  // What its clients and transactions have, over every database.
+  const tx = { $queryRawUnsafe: () => Promise.resolve([]), $executeRawUnsafe: () => Promise.resolve(0) }
+  await expect(store.outbox.in(tx).publish(Placed, { orderId: 'o1', at: 1 })).rejects.toThrow('since Prisma gives the one that it works on to nobody')
+})
+
 test('a unit of the store on the connection of Drizzle takes what Drizzle writes along', async () => {
   const database = new BetterSqlite3(place.file)
   const db = drizzle(database)

@@ -375,6 +375,23 @@ test('a hold limit above a quarter of the lock wait is refused', () => {
 })
 
 describe('the file of a store', () => {
+  test('never uses a position or the number of a waiting message twice', async () => {
+    const store = await open()
+    const append = (stream: string): Promise<unknown> => store.transact(async (tx) => {
+      await tx.append(stream, 'noStream', [{ message: event().message, isPublic: false }])
+      await tx.write([{ ...event(), shard: 0 }])
+    })
+    const numbers = (): readonly unknown[] => ['SELECT max(position) FROM trunkline_event', 'SELECT max(id) FROM trunkline_outbox'].map((sql) => place.count(sql))
+    await append('a-1')
+    expect(numbers()).toEqual([1, 1])
+    // Whoever has read them knows the highest numbers; then their rows are gone.
+    const database = place.database()
+    database.exec('DELETE FROM trunkline_event; DELETE FROM trunkline_outbox')
+    database.close()
+    await append('b-1')
+    expect(numbers()).toEqual([2, 2])
+  })
+
   test('stays open for the transport when the store closes, and the other way round', async () => {
     const backend = await open()
     await backend.transport.open(new TestHost())
