@@ -74,4 +74,7 @@ export type {
   BuiltStep, CompensationOptions, Done, FailureOptions, InstantStep, NewStep, NewUndo, OutcomeOptions, StepBuilder, StepOptions, SubSagaOptions, Timed, TryOptions,
 } from './saga/step.ts'
 export { transition } from './saga/transition.ts'
+export type { SagaPartOutcome } from './saga/definition.ts'
+export { sequenceDiagram, stateDiagram } from './saga/saga-diagram.ts'
+export { type Drawable, type SagaEdge, type SagaGraph, type SagaGroup, type SagaNode, sagaGraph } from './saga/saga-graph.ts'
 export { type Random, seededRandom, systemRandom } from './core/random.ts'
