@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { PAIRS, type Planted } from './plan.ts'
+import { PAIRS, type Planted, SAGA_PAIRS } from './plan.ts'
 import { type TortureResult, torture } from './torture.ts'
 
 const PLANTED: readonly Planted[] = ['ack-before-commit', 'no-inbox', 'delete-before-publish', 'checkpoint-by-id']
@@ -12,6 +12,7 @@ every effect. Servers are started privately and stopped again. Ends with 0 where
   --store S       what keeps rows, events and outbox (default sqlite)
                   eventstoredb is the protocol double of test/esdb-double, as a process with its log in a file
   --transport T   what carries the messages (default sqlite); the pairs are ${PAIRS.map((pair) => pair.join('+')).join(', ')}
+  --sagas         each transfer is a saga with compensations, over ${SAGA_PAIRS.map((pair) => pair.join('+')).join(', ')}
   --kills N       kills, each followed by seen progress (default 20)
   --per-second N  transfers a second that each of two producers asks for (default 20, with eventstoredb 5)
   --seed N        the order of the kills (default 1)
@@ -53,7 +54,7 @@ async function main(): Promise<void> {
     ({ values } = parseArgs({
       options: {
         store: { type: 'string', default: 'sqlite' }, transport: { type: 'string', default: 'sqlite' }, kills: { type: 'string', default: '20' },
-        'per-second': { type: 'string' }, planted: { type: 'string' }, logs: { type: 'string' }, seed: { type: 'string', default: '1' }, json: { type: 'boolean', default: false }, help: { type: 'boolean', default: false },
+        'per-second': { type: 'string' }, planted: { type: 'string' }, logs: { type: 'string' }, sagas: { type: 'boolean', default: false }, seed: { type: 'string', default: '1' }, json: { type: 'boolean', default: false }, help: { type: 'boolean', default: false },
       },
     }))
   } catch (error) {
@@ -64,10 +65,11 @@ async function main(): Promise<void> {
     process.stdout.write(HELP)
     return
   }
-  const store = oneOf('store', values.store, [...new Set(PAIRS.map(([name]) => name))])
-  const transport = oneOf('transport', values.transport, PAIRS.filter(([name]) => name === store).map(([, name]) => name))
+  const pairs = values.sagas ? SAGA_PAIRS : PAIRS
+  const store = oneOf('store', values.store, [...new Set(pairs.map(([name]) => name))])
+  const transport = oneOf('transport', values.transport, pairs.filter(([name]) => name === store).map(([, name]) => name))
   const result = await torture({
-    store, transport, kills: whole('kills', values.kills), seed: whole('seed', values.seed), logsDir: values.logs,
+    store, transport, isSagas: values.sagas, kills: whole('kills', values.kills), seed: whole('seed', values.seed), logsDir: values.logs,
     ...(values['per-second'] === undefined ? {} : { perSecond: whole('per-second', values['per-second']) }),
     ...(values.planted === undefined ? {} : { planted: oneOf('planted', values.planted, PLANTED) }),
     say: (text) => process.stderr.write(`${text}\n`),
