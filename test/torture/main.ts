@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util'
 import { PAIRS, type Planted, SAGA_PAIRS } from './plan.ts'
 import { type TortureResult, torture } from './torture.ts'
 
-const PLANTED: readonly Planted[] = ['ack-before-commit', 'no-inbox', 'delete-before-publish', 'checkpoint-by-id']
+const PLANTED: readonly Planted[] = ['ack-before-commit', 'no-inbox', 'delete-before-publish', 'checkpoint-by-id', 'alarm-lost', 'sent-before-append', 'compensation-skipped']
 
 const HELP = `npm run torture -- --store sqlite|postgres|eventstoredb --transport sqlite|nats|rabbitmq|postgres --kills N [--json]
 
@@ -16,7 +16,8 @@ every effect. Servers are started privately and stopped again. Ends with 0 where
   --kills N       kills, each followed by seen progress (default 20)
   --per-second N  transfers a second that each of two producers asks for (default 20, with eventstoredb 5)
   --seed N        the order of the kills (default 1)
-  --planted BUG   over postgres and nats, with a bug in it that must be found: ${PLANTED.join(', ')}
+  --planted BUG   over postgres and nats, with a bug in it that must be found, the last three with --sagas:
+                  ${PLANTED.join(', ')}
   --logs DIR      keep what processes and servers have logged
   --json          the result as JSON
 `

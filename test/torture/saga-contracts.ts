@@ -22,16 +22,17 @@ export const TakenBack = event('torture.taken-back', { schema: only, key })
 export const Confirm = command('torture.confirm', { schema: only, key })
 export const Confirmed = event('torture.confirmed', { schema: only, key })
 
-/** What an id decides: one in ten debits and one in ten credits are refused, one in ten confirmations never comes. */
-export function fateOf(id: string): 'debit-refused' | 'credit-refused' | 'unconfirmed' | 'fulfilled' {
+/** What an id decides: one in ten debits and one in ten credits are refused, one in ten confirmations never comes, one in ten when the time for it is just over. */
+export function fateOf(id: string): 'debit-refused' | 'credit-refused' | 'unconfirmed' | 'confirmed-late' | 'fulfilled' {
   let sum = 0
   for (const letter of id) sum = (sum * 31 + letter.charCodeAt(0)) % 1_000
-  return ({ 0: 'debit-refused', 1: 'credit-refused', 2: 'unconfirmed' } as const)[sum % 10] ?? 'fulfilled'
+  return ({ 0: 'debit-refused', 1: 'credit-refused', 2: 'unconfirmed', 3: 'confirmed-late' } as const)[sum % 10] ?? 'fulfilled'
 }
 
 /** Nothing but a lost message could make one of these late. */
 const NEVER_MS = 900_000
-const CONFIRM_MS = 2_000
+/** Time for a confirmation. */
+export const CONFIRM_MS = 2_000
 
 /** Takes, waits a moment, gives, and asks whether that was right: what was done is undone where it was not. */
 export const transfer: SagaDefinition = saga('transfer', { state: wanted })

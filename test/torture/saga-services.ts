@@ -1,6 +1,6 @@
 import { type Bus, type Store, all, runSagas, sagaEvents } from '../../src/index.ts'
 import { rowsOf } from './rows.ts'
-import { Confirm, Confirmed, Credit, CreditRefused, Credited, Debit, DebitRefused, Debited, Refund, Refunded, TakeBack, TakenBack, TransferWanted, fateOf, transfer } from './saga-contracts.ts'
+import { CONFIRM_MS, Confirm, Confirmed, Credit, CreditRefused, Credited, Debit, DebitRefused, Debited, Refund, Refunded, TakeBack, TakenBack, TransferWanted, fateOf, transfer } from './saga-contracts.ts'
 import { PATIENT, type Wish } from './services.ts'
 
 type Answer = typeof Debited | typeof DebitRefused | typeof Refunded | typeof Credited | typeof CreditRefused | typeof TakenBack
@@ -19,8 +19,11 @@ export class SagaServices {
     this.#leg(bus, Refund, 'refund', 1, () => Refunded)
     this.#leg(bus, Credit, 'credit', 1, ({ id }) => (fateOf(id) === 'credit-refused' ? CreditRefused : Credited))
     this.#leg(bus, TakeBack, 'take-back', -1, () => TakenBack)
-    bus.handle(Confirm, { within: this.#store, retry: PATIENT }, ({ data }, { publish }) => {
-      if (fateOf(data.id) !== 'unconfirmed') publish(Confirmed, data)
+    bus.handle(Confirm, { within: this.#store, retry: PATIENT }, async ({ data }, { publish, schedule }) => {
+      const fate = fateOf(data.id)
+      // Alarm and answer meet in the saga: one of the two comes first, and the other changes nothing.
+      if (fate === 'confirmed-late') await schedule(Confirmed, data, { afterMs: CONFIRM_MS, id: `confirmed-${data.id}` })
+      else if (fate !== 'unconfirmed') publish(Confirmed, data)
     })
   }
 
