@@ -7,7 +7,8 @@ const PLANTED: readonly Planted[] = ['ack-before-commit', 'no-inbox', 'delete-be
 const HELP = `npm run torture -- --store sqlite|postgres|eventstoredb --transport sqlite|nats|rabbitmq|postgres --kills N [--json]
 
 Kills processes, brokers and databases at random while money is moved between accounts, then counts every cent, every event and
-every effect. Servers are started privately and stopped again. Ends with 0 where nothing is lost, doubled or out of order.
+every effect. Servers are started privately and stopped again. Ctrl-C ends the killing and begins the counting. Ends with 0 where
+nothing is lost, doubled or out of order.
 
   --store S       what keeps rows, events and outbox (default sqlite)
                   eventstoredb is the protocol double of test/esdb-double, as a process with its log in a file
@@ -69,7 +70,11 @@ async function main(): Promise<void> {
   const pairs = values.sagas ? SAGA_PAIRS : PAIRS
   const store = oneOf('store', values.store, [...new Set(pairs.map(([name]) => name))])
   const transport = oneOf('transport', values.transport, pairs.filter(([name]) => name === store).map(([, name]) => name))
+  // Whoever has no more time is told what was reckoned until then.
+  const enough = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => enough.abort())
   const result = await torture({
+    signal: enough.signal,
     store, transport, isSagas: values.sagas, kills: whole('kills', values.kills), seed: whole('seed', values.seed), logsDir: values.logs,
     ...(values['per-second'] === undefined ? {} : { perSecond: whole('per-second', values['per-second']) }),
     ...(values.planted === undefined ? {} : { planted: oneOf('planted', values.planted, PLANTED) }),

@@ -31,6 +31,8 @@ export interface TortureOptions {
   readonly seed?: number
   /** Longest wait for the last effects, in milliseconds. Default 90,000. */
   readonly restMs?: number
+  /** Ends the killing; what was done until then is reckoned. */
+  readonly signal?: AbortSignal
   /** Keeps what processes and servers have logged. */
   readonly logsDir?: string | undefined
   /** Tells how it goes on. */
@@ -121,7 +123,7 @@ class Run {
       problem = await this.#progress(ledger)
     }
     for (const [at, target] of targetsOf(kills, this.#options.mix ?? MIX, this.#servers.length > 0, this.#random).entries()) {
-      if (problem !== undefined) break
+      if (problem !== undefined || this.#options.signal?.aborted === true) break
       problem = await this.#kill(ledger, at + 1, target)
     }
     problem = (await this.#comeToRest(ledger)) ?? problem
