@@ -6,7 +6,6 @@ import { fileURLToPath } from 'node:url'
 
 const program = join(dirname(dirname(fileURLToPath(import.meta.url))), 'test', 'torture', 'main.ts')
 const torture = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', program, ...process.argv.slice(2)], { stdio: 'inherit' })
-// A terminal tells both of a Ctrl-C; it is for the torture, which still counts.
-process.on('SIGINT', () => undefined)
+// The torture still counts; a Ctrl-C ends everything at once.
 process.on('SIGTERM', () => torture.kill('SIGTERM'))
 torture.once('exit', (status) => process.exit(status ?? 1))
