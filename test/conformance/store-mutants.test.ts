@@ -162,7 +162,7 @@ const MUTANTS: readonly Mutant[] = [
   ['leaves messages of its own transport in the outbox', "hands messages to the store's own transport with the commit, and never those of a unit that was rolled back", () => ({ backend: (inner) => ({ open: (host) => inner.open({ ...host, isOwnTransport: false }) }) })],
   ['hands messages over before the commit', "hands messages to the store's own transport with the commit, and never those of a unit that was rolled back", () => ({ unit: (_inner, backend) => ({ write: async (rows) => { for (const row of rows) await backend.transport?.publish(row, undefined) } }) })],
   // Alarms.
-  ['fires early', 'never fires early', () => ({ unit: (inner) => ({ putTimer: (timer) => inner.putTimer({ ...timer, due: 'afterMs' in timer.due ? { afterMs: timer.due.afterMs - 100 } : timer.due }) }) })],
+  ['fires early', 'never fires early', () => ({ unit: (inner) => ({ putTimer: (timer) => inner.putTimer({ ...timer, due: 'afterMs' in timer.due ? { afterMs: timer.due.afterMs / 3 } : timer.due }) }) })],
   ['forgets the recurrence', 'keeps an alarm with everything that it carries, and lists alarms page by page', () => ({ unit: (inner) => ({ putTimer: (timer) => inner.putTimer({ ...timer, recurrence: undefined }) }) })],
   ['fires in any order', 'gives what is due in the order of its instants, no more than asked for, and takes it out', () => ({ unit: (inner) => ({ takeDue: async (limit) => (await inner.takeDue(limit)).toReversed() }) })],
   ['takes more than it was asked for', 'gives what is due in the order of its instants, no more than asked for, and takes it out', () => ({ unit: (inner) => ({ takeDue: () => inner.takeDue(100) }) })],

@@ -1,7 +1,7 @@
-import type { Books, Place } from './reckoning.ts'
+import type { Books } from './reckoning.ts'
 
 /** Effects at each place so far; those that a moment ago were being committed may be missing. */
-export type Progress = Readonly<Record<Place, number>>
+export type Progress = ReadonlyMap<string, number>
 
 /** The database as the torture itself sees it, past the library. */
 export interface Ledger {

@@ -6,11 +6,15 @@ export type TransportKind = 'sqlite' | 'nats' | 'rabbitmq' | 'postgres'
 export const PAIRS: readonly (readonly [StoreKind, TransportKind])[] = [
   ['sqlite', 'sqlite'], ['sqlite', 'nats'], ['sqlite', 'rabbitmq'], ['postgres', 'nats'], ['postgres', 'rabbitmq'], ['postgres', 'postgres'], ['eventstoredb', 'nats'],
 ]
+/** What is tortured together with sagas. */
+export const SAGA_PAIRS: readonly (readonly [StoreKind, TransportKind])[] = [['sqlite', 'sqlite'], ['postgres', 'nats'], ['postgres', 'rabbitmq']]
 /** A bug that is planted on purpose, to see the torture find it. */
-export type Planted = 'ack-before-commit' | 'no-inbox' | 'delete-before-publish' | 'checkpoint-by-id' | 'none'
+export type Planted = 'ack-before-commit' | 'no-inbox' | 'delete-before-publish' | 'checkpoint-by-id' | SagaPlanted | 'none'
+/** Bugs that only sagas can have. */
+export type SagaPlanted = 'alarm-lost' | 'sent-before-append' | 'compensation-skipped'
 
 /** Which processes there are. */
-export type Role = 'producer' | 'ledger' | 'audit' | 'relay'
+export type Role = 'producer' | 'ledger' | 'audit' | 'sagas' | 'relay'
 
 /** Everything that a process needs to know; travels as JSON. */
 export interface WorkerPlan {
@@ -25,6 +29,8 @@ export interface WorkerPlan {
   /** Transfers a second that each producer asks for. */
   readonly perSecond: number
   readonly planted: Planted
+  /** Each transfer is a saga. */
+  readonly isSagas: boolean
   /** Producers stop when this file exists. */
   readonly stopFile: string
 }

@@ -16,7 +16,7 @@ export interface Asked {
 
 /** Something that a handler has committed. */
 export interface Effect {
-  readonly place: Place
+  readonly place: string
   readonly id: string
   /** The account that it is of. */
   readonly name: string

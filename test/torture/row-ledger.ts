@@ -2,7 +2,7 @@ import { Pool } from 'pg'
 import { DatabaseSync } from 'node:sqlite'
 import type { Ledger, Progress } from './ledger.ts'
 import { OPENING_CENTS } from './plan.ts'
-import { type Books, PLACES, type Place } from './reckoning.ts'
+import type { Books } from './reckoning.ts'
 import { type Rows, rowsOf, setUp } from './rows.ts'
 
 /** Accounts, requests and effects as rows. */
@@ -11,10 +11,13 @@ export class RowLedger implements Ledger {
   readonly #pool: Pool | undefined
   readonly #file: DatabaseSync | undefined
   readonly #rows: Rows
-  readonly #counted: Record<Place, number> = { ledger: 0, audit: 0, tally: 0 }
+  readonly #places: readonly string[]
+  readonly #counted = new Map<string, number>()
   #seq = 0
 
-  constructor(isSqlite: boolean, address: string) {
+  /** @param places where each transfer must have an effect in the end. */
+  constructor(isSqlite: boolean, address: string, places: readonly string[]) {
+    this.#places = places
     this.#isSqlite = isSqlite
     this.#pool = isSqlite ? undefined : new Pool({ connectionString: address, max: 2, connectionTimeoutMillis: 5_000, query_timeout: 10_000 })
     this.#pool?.on('error', () => undefined)
@@ -31,9 +34,10 @@ export class RowLedger implements Ledger {
     try {
       for (const row of await this.#rows.all('select seq, place from t_effect where seq > ? order by seq', this.#seq)) {
         this.#seq = Number(row['seq'])
-        this.#counted[placeOf(row)]++
+        const place = String(row['place'])
+        this.#counted.set(place, (this.#counted.get(place) ?? 0) + 1)
       }
-      return { ...this.#counted }
+      return new Map(this.#counted)
     } catch {
       return undefined
     }
@@ -47,7 +51,7 @@ export class RowLedger implements Ledger {
   async isComplete(): Promise<boolean> {
     try {
       const requests = await this.#count('select count(*) as c from t_request')
-      for (const place of PLACES) if ((await this.#count('select count(distinct id) as c from t_effect where place = ?', place)) < requests) return false
+      for (const place of this.#places) if ((await this.#count('select count(distinct id) as c from t_effect where place = ?', place)) < requests) return false
       return true
     } catch {
       return false
@@ -60,7 +64,7 @@ export class RowLedger implements Ledger {
     const accounts = await this.#rows.all('select name, cents from t_account')
     return {
       asked: asked.map((row) => ({ id: String(row['id']), from: String(row['name']), to: String(row['target']), cents: Number(row['cents']), n: Number(row['n']) })),
-      effects: effects.map((row) => ({ place: placeOf(row), id: String(row['id']), name: String(row['name']), n: Number(row['n']) })),
+      effects: effects.map((row) => ({ place: String(row['place']), id: String(row['id']), name: String(row['name']), n: Number(row['n']) })),
       cents: new Map(accounts.map((row) => [String(row['name']), Number(row['cents'])])),
     }
   }
@@ -69,10 +73,4 @@ export class RowLedger implements Ledger {
     await this.#pool?.end()
     this.#file?.close()
   }
-}
-
-function placeOf(row: Record<string, unknown>): Place {
-  const place = PLACES.find((name) => name === row['place'])
-  if (place === undefined) throw new Error(`an effect is at ${String(row['place'])}`)
-  return place
 }

@@ -35,7 +35,7 @@ export class StreamLedger implements Ledger {
     } catch {
       return undefined
     }
-    return { ledger: this.#ids.ledger.size, audit: this.#ids.audit.size, tally: this.#ids.tally.size }
+    return new Map(PLACES.map((place) => [place, this.#ids[place].size]))
   }
 
   async isComplete(): Promise<boolean> {
@@ -99,7 +99,7 @@ export class StreamLedger implements Ledger {
     if (type === 'torture.tallied') this.#done({ place: 'tally', id, name, n }, name, 0)
   }
 
-  #done(effect: Effect, account: string, cents: number): void {
+  #done(effect: Effect & { readonly place: Place }, account: string, cents: number): void {
     this.#effects.push(effect)
     this.#ids[effect.place].add(effect.id)
     this.#cents.set(account, (this.#cents.get(account) ?? OPENING_CENTS) + cents)

@@ -22,7 +22,7 @@ describe('a planted bug', () => {
   ]
 
   test.each(bugs)('%s is found: something is %s', { timeout: 240_000 }, async (planted, what, mix) => {
-    const result: TortureResult = await torture({ store: 'postgres', transport: 'nats', kills: 12, planted, mix, restMs: 15_000 })
+    const result: TortureResult = await torture({ store: 'postgres', transport: 'nats', kills: 10, planted, mix, restMs: 6_000 })
     expect(result[what]).toBeGreaterThan(0)
   })
 })

@@ -10,6 +10,7 @@ import { Member } from './fleet.ts'
 import type { Ledger, Progress } from './ledger.ts'
 import { LEASE_MS, OPENING_CENTS, type Planted, type Role, type StoreKind, type TransportKind, type WorkerPlan } from './plan.ts'
 import { PLACES, type Reckoning, reckon } from './reckoning.ts'
+import { SAGA_PLACES, reckonSagas } from './saga-reckoning.ts'
 import { RowLedger } from './row-ledger.ts'
 import { StreamLedger } from './stream-ledger.ts'
 import { MIX, type Mix, type Target, randomOf, targetsOf } from './strikes.ts'
@@ -19,15 +20,19 @@ export interface TortureOptions {
   readonly store: StoreKind
   readonly transport: TransportKind
   readonly kills: number
-  /** Transfers a second that each of two producers asks for. Default 20; 5 over EventStoreDB, where all units of a store take turns. */
+  /** Transfers a second that each of two producers asks for. Default 20; 5 as sagas, and over EventStoreDB, where all units of a store take turns. */
   readonly perSecond?: number
   readonly accounts?: number
   readonly planted?: Planted
+  /** Each transfer is a saga with compensations. Default false. */
+  readonly isSagas?: boolean
   /** Shares of the kills; default 60 % services, 20 % relays, 20 % brokers and databases. */
   readonly mix?: Mix
   readonly seed?: number
   /** Longest wait for the last effects, in milliseconds. Default 90,000. */
   readonly restMs?: number
+  /** Ends the killing; what was done until then is reckoned. */
+  readonly signal?: AbortSignal
   /** Keeps what processes and servers have logged. */
   readonly logsDir?: string | undefined
   /** Tells how it goes on. */
@@ -60,7 +65,8 @@ interface Addresses {
   readonly transport: string
 }
 
-const CREW: Readonly<Record<Role, number>> = { producer: 2, ledger: 2, audit: 2, relay: 2 }
+/** So many of each role. */
+const CREW = 2
 /** New effects at each place that count as progress. */
 const PROGRESS = 5
 const PROGRESS_MS_MAX = 60_000
@@ -106,7 +112,7 @@ class Run {
   async through(): Promise<TortureResult> {
     const { store, transport, kills } = this.#options
     const addresses = await this.#startServers()
-    const ledger: Ledger = store === 'eventstoredb' ? new StreamLedger(addresses.store) : new RowLedger(store === 'sqlite', addresses.store)
+    const ledger: Ledger = store === 'eventstoredb' ? new StreamLedger(addresses.store) : new RowLedger(store === 'sqlite', addresses.store, this.#options.isSagas === true ? ['ended'] : PLACES)
     this.#ledger = ledger
     await ledger.setUp(this.#options.accounts ?? 12)
     await this.#startCrew(addresses)
@@ -117,14 +123,15 @@ class Run {
       problem = await this.#progress(ledger)
     }
     for (const [at, target] of targetsOf(kills, this.#options.mix ?? MIX, this.#servers.length > 0, this.#random).entries()) {
-      if (problem !== undefined) break
+      if (problem !== undefined || this.#options.signal?.aborted === true) break
       problem = await this.#kill(ledger, at + 1, target)
     }
     problem = (await this.#comeToRest(ledger)) ?? problem
     this.#say('it has come to rest')
     const books = await ledger.books()
     if (this.#options.logsDir !== undefined) writeFileSync(join(this.#logsDir, 'books.json'), JSON.stringify({ ...books, cents: [...books.cents] }))
-    return { ...reckon(books, OPENING_CENTS), ...this.#figures(), problem }
+    const reckoning = this.#options.isSagas === true ? reckonSagas(books, OPENING_CENTS) : reckon(books, OPENING_CENTS)
+    return { ...reckoning, ...this.#figures(), problem }
   }
 
   #figures(): Omit<TortureResult, keyof Reckoning | 'problem'> {
@@ -153,13 +160,14 @@ class Run {
   }
 
   async #startCrew(addresses: Addresses): Promise<void> {
-    const { store, transport, planted = 'none', perSecond = store === 'eventstoredb' ? 5 : 20, accounts = 12 } = this.#options
+    const { store, transport, planted = 'none', isSagas = false, perSecond = isSagas || store === 'eventstoredb' ? 5 : 20, accounts = 12 } = this.#options
     const shared: Omit<WorkerPlan, 'role' | 'instance'> = {
-      store, transport, planted, perSecond, accounts, storeAddress: addresses.store, transportAddress: addresses.transport, stopFile: join(this.#dir, 'stop'),
+      store, transport, planted, isSagas, perSecond, accounts, storeAddress: addresses.store, transportAddress: addresses.transport, stopFile: join(this.#dir, 'stop'),
     }
     // The groups first: an event goes to those that exist when it is published.
-    for (const roles of [['audit', 'ledger', 'relay'], ['producer']] as const) {
-      const members = roles.flatMap((role) => Array.from({ length: CREW[role] }, (_, at) =>
+    const groups: readonly Role[] = [isSagas ? 'sagas' : 'audit', 'ledger', 'relay']
+    for (const roles of [groups, ['producer'] as const]) {
+      const members = roles.flatMap((role) => Array.from({ length: CREW }, (_, at) =>
         new Member({ ...shared, role, instance: at + 1 }, { log: join(this.#logsDir, `${role}-${at + 1}.log`), compiledDir: join(this.#dir, 'compiled') })))
       this.#members.push(...members)
       for (const member of members) member.start()
@@ -237,10 +245,10 @@ class Run {
       const seen = await ledger.progress()
       first ??= seen
       last = seen ?? last
-      if (first !== undefined && seen !== undefined && isBeyond(first, seen)) return undefined
+      if (first !== undefined && seen !== undefined && isBeyond(first, seen, this.#options.isSagas === true ? SAGA_PLACES : PLACES)) return undefined
       await delay(LOOK_MS)
     }
-    return `no progress for ${PROGRESS_MS_MAX / 1_000} s, from ${JSON.stringify(first)} to ${JSON.stringify(last)}: ${this.#lastWords()}`
+    return `no progress for ${PROGRESS_MS_MAX / 1_000} s, from ${JSON.stringify([...(first ?? [])])} to ${JSON.stringify([...(last ?? [])])}: ${this.#lastWords()}`
   }
 
   async #comeToRest(ledger: Ledger): Promise<string | undefined> {
@@ -276,8 +284,8 @@ class Run {
   }
 }
 
-function isBeyond(first: Progress, now: Progress): boolean {
-  return PLACES.every((place) => now[place] >= first[place] + PROGRESS)
+function isBeyond(first: Progress, now: Progress, places: readonly string[]): boolean {
+  return places.every((place) => (now.get(place) ?? 0) >= (first.get(place) ?? 0) + PROGRESS)
 }
 
 function recoveryOf(times: readonly number[]): Recovery {

@@ -10,6 +10,7 @@ import { type Store, type Transport, createBus } from '../../src/index.ts'
 import { LEASE_MS, type WorkerPlan } from './plan.ts'
 import { ackingFirst, ackingLate, plantedStore } from './planted.ts'
 import { rowServices } from './row-services.ts'
+import { SagaServices } from './saga-services.ts'
 import type { Services } from './services.ts'
 import { streamServices } from './stream-services.ts'
 
@@ -32,7 +33,7 @@ function transportOf(plan: WorkerPlan, store: Store<object | undefined>): Transp
 }
 
 /** Asks for transfers until the file says stop. */
-async function produce(plan: WorkerPlan, services: Services): Promise<void> {
+async function produce(plan: WorkerPlan, services: Pick<Services, 'ask'>): Promise<void> {
   const pauseMs = 1_000 / plan.perSecond
   for (let count = 0; !existsSync(plan.stopFile); count++) {
     const from = Math.floor(Math.random() * plan.accounts)
@@ -56,7 +57,10 @@ const transport = transportOf(plan, store)
 const bent = plan.planted === 'ack-before-commit' ? ackingFirst(transport) : plan.planted === 'no-inbox' ? ackingLate(transport) : transport
 const bus = createBus({ service: { name: plan.role }, transport: bent, outbox: store.outbox, logger })
 const services = plan.store === 'eventstoredb' ? streamServices(store) : rowServices(store, plan)
-if (plan.role === 'ledger') services.ledger(bus)
+const sagaServices = new SagaServices(store)
+if (plan.role === 'ledger' && plan.isSagas) sagaServices.legs(bus)
+else if (plan.role === 'ledger') services.ledger(bus)
+if (plan.role === 'sagas') sagaServices.sagas(bus)
 if (plan.role === 'audit') {
   services.audit(bus)
   services.tally()
@@ -73,6 +77,6 @@ process.on('SIGTERM', () => {
   void bus.stop().then(() => process.exit(0))
 })
 if (plan.role === 'producer') {
-  await produce(plan, services)
+  await produce(plan, plan.isSagas ? sagaServices : services)
   process.stdout.write('done\n')
 }

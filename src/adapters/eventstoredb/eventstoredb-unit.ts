@@ -216,21 +216,25 @@ export class EsdbUnit implements UnitTransaction<undefined> {
       const names = [...this.#epochs.keys()]
       const done = names.find((name) => (progressIn(list, name) ?? -1n) >= (progressIn(this.#ops, name) ?? 0n))
       // An earlier holder, or an earlier life of this one, was further than the checkpoint said: whoever follows begins anew from there.
-      if (done !== undefined) throw new TrunklineError('store.lease_lost', { store: 'eventstoredb', lease: done })
+      if (done !== undefined) throw leaseLost(done)
     }
   }
 
   /** Everything that this unit has found out still holds. */
   #verify(): void {
     const { state } = this.#parts.desk
-    for (const [name, epoch] of this.#epochs) this.#checkEpoch(name, epoch)
+    for (const [name, epoch] of this.#epochs) {
+      this.#checkEpoch(name, epoch)
+      // What an earlier holder had done was brought to the desk after this one had looked.
+      if ((state.checkpoints.get(name) ?? -1n) >= (progressIn(this.#ops, name) ?? 0n)) throw leaseLost(name)
+    }
     for (const key of this.#marks.keys()) if (state.marks.has(key)) throw conflict('the message was handled by somebody else')
     for (const [id, version] of this.#versions) if (state.timers.get(id)?.version !== version) throw conflict('the timer was changed by somebody else')
   }
 
   #checkEpoch(name: string, epoch: bigint): void {
     if (this.#parts.desk.state.leases.get(name)?.epoch === epoch) return
-    throw new TrunklineError('store.lease_lost', { store: 'eventstoredb', lease: name })
+    throw leaseLost(name)
   }
 
   #enter(entry: InboxEntry): InboxVerdict {
@@ -283,6 +287,10 @@ export class EsdbUnit implements UnitTransaction<undefined> {
   #check(operation: string): void {
     if (this.#isOver) throw new TrunklineError('outbox.unit_over', { operation })
   }
+}
+
+function leaseLost(lease: string): TrunklineError {
+  return new TrunklineError('store.lease_lost', { store: 'eventstoredb', lease })
 }
 
 function conflict(problem: string): TrunklineError {

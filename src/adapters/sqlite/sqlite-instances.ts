@@ -103,7 +103,8 @@ export class SqliteInstances {
       const id = integer(row, 'id')
       const beat = integer(row, 'beat')
       const before = this.#seen.get(id)
-      const silenceMs = before?.beat === beat ? before.silenceMs + elapsedMs : 0
+      // Once everybody can write again, everybody gets the whole time again: who comes second is not silent.
+      const silenceMs = isWriting && before?.beat === beat ? before.silenceMs + elapsedMs : 0
       seen.set(id, { beat, silenceMs })
       const identity = { place: text(row, 'place'), pid: integer(row, 'pid'), started: text(row, 'started') }
       if (silenceMs >= this.#leaseMs || isSurelyDead(identity, this.#self)) gone.push({ id, beat })

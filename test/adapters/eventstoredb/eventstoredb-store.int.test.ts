@@ -48,11 +48,17 @@ function holdingAndSaving(cursor: bigint): (tx: UnitTransaction<undefined>, back
   }
 }
 
+/** Nobody follows the log until the faults are cleared, so that the courier is not there first. */
+function withoutCourier(double: EsdbDouble): void {
+  double.faults.plan('subscribe', ...Array.from({ length: 200 }, () => ({ kind: 'stall' }) as const))
+}
+
 describe('a unit whose process died right after its events were appended', () => {
   test('is recognised by its mark in the stream when its message comes again, and brought to the desk', async () => {
     await using double = await esdbDouble()
     await diesAfterCommit(double)
     expect(double.log.eventsOf('order-1')).toHaveLength(1)
+    withoutCourier(double)
     const backend = await openBackend(double)
     const repeat = async (): Promise<string> => {
       return await backend.transact(async (tx) => {
@@ -71,6 +77,7 @@ describe('a unit whose process died right after its events were appended', () =>
   test('has published before the next unit of its stream does', async () => {
     await using double = await esdbDouble()
     await diesAfterCommit(double, () => Promise.resolve())
+    withoutCourier(double)
     const backend = await openBackend(double)
     await backend.transact(async (tx) => {
       await tx.append('order-1', 'any', newEvents([2]))
@@ -83,6 +90,7 @@ describe('a unit whose process died right after its events were appended', () =>
   test('has moved the checkpoint of a follower, who learns that before it does the same again', async () => {
     await using double = await esdbDouble()
     await diesAfterCommit(double, holdingAndSaving(5n))
+    withoutCourier(double)
     const backend = await openBackend(double)
     expect(await backend.checkpoints.load('tally')).toBeUndefined()
     const epoch = await until(async () => (await backend.leases.hold(['tally'], 'another', 10_000, 1))[0]?.epoch)
@@ -98,15 +106,24 @@ describe('a unit whose process died right after its events were appended', () =>
       await tx.saveCheckpoint('tally', 6n, epoch)
     })
     expect(await backend.checkpoints.load('tally')).toBe(6n)
+    // Also where somebody else was there first to bring it.
+    const late = backend.transact(async (tx) => {
+      await tx.append('order-2', 'any', newEvents([2]))
+      await tx.saveCheckpoint('tally', 6n, epoch)
+    })
+    await expect(late).rejects.toMatchObject({ code: 'store.lease_lost' })
+    expect(double.log.eventsOf('order-2')).toHaveLength(0)
     await backend.close()
   })
 
   test('does not move a checkpoint back that is further by then', async () => {
     await using double = await esdbDouble()
     await diesAfterCommit(double, holdingAndSaving(5n))
+    withoutCourier(double)
     const backend = await openBackend(double)
     const epoch = await until(async () => (await backend.leases.hold(['tally'], 'another', 10_000, 1))[0]?.epoch)
     await backend.transact((tx) => tx.saveCheckpoint('tally', 9n, epoch))
+    double.faults.clear()
     await until(async () => (await backend.outbox.read(0, ALL)).length > 0, { deadlineMs: 20_000 })
     expect(await backend.checkpoints.load('tally')).toBe(9n)
     await backend.close()

@@ -1,6 +1,12 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { SqliteConnection, configure } from '../../../src/adapters/sqlite/sqlite-connection.ts'
+import { SqliteInstances } from '../../../src/adapters/sqlite/sqlite-instances.ts'
+import { migrate, transportSteps } from '../../../src/adapters/sqlite/sqlite-schema.ts'
+import { SqliteTurn } from '../../../src/adapters/sqlite/sqlite-turn.ts'
 import type { Clock } from '../../../src/core/clock.ts'
 import { systemClock } from '../../../src/core/clock.ts'
+import { silentLogger } from '../../../src/core/logger.ts'
+import { systemRandom } from '../../../src/core/random.ts'
 import { Inbox, TestHost, Workplace, event, group, publish, until } from './sqlite-rig.ts'
 
 let place: Workplace
@@ -96,6 +102,33 @@ test('a lock that keeps everybody from giving a sign of life takes no lease', as
   expect(ids()).toBe(before)
   await held.ack()
   expect(place.count('SELECT min(seq) FROM trunkline_delivery')).toBe(2)
+})
+
+test('after such a lock everybody has the whole lease again to give a sign of life', () => {
+  let nowMs = 0
+  const connection = new SqliteConnection(place.database())
+  configure(connection, 'full', false)
+  migrate(connection, 'transport', transportSteps)
+  const host = { clock: { ...systemClock, monotonicMs: () => nowMs }, random: systemRandom, logger: silentLogger }
+  const [watching, silent] = [new SqliteInstances(host, 1_000), new SqliteInstances(host, 1_000)]
+  const beat = (instance: SqliteInstances): void => {
+    connection.transaction(() => instance.ensure(new SqliteTurn(connection)))
+    instance.confirm()
+  }
+  const pulses = (count: number, isWriting: boolean): number => {
+    let gone = 0
+    for (let pulse = 0; pulse < count; pulse++, nowMs += 250) {
+      if (isWriting) beat(watching)
+      gone += watching.watch(connection, 250).length
+    }
+    return gone
+  }
+  for (const instance of [watching, silent]) beat(instance)
+  expect(pulses(12, false)).toBe(0)
+  // The lock is gone, and this instance is the first to write.
+  expect(pulses(3, true)).toBe(0)
+  // Who is silent from here on is put out all the same.
+  expect(pulses(5, true)).toBeGreaterThan(0)
 })
 
 test('a wall clock that goes back does not hold a retry for the hours that come twice', async () => {
