@@ -4,7 +4,7 @@ import { sqlState, storeError } from './postgres-errors.ts'
 import { type SqlHandle, sqlHandle, type SqlHandleState } from './postgres-handles.ts'
 import { columnName } from './postgres-handles-text.ts'
 import { PgStatement, textAt } from './postgres-rows.ts'
-import type { PgExecutor } from './postgres-session.ts'
+import { type PgExecutor, type PgUnitExecutor, PgPlainExecutor } from './postgres-session.ts'
 
 /** The handles that are known, for people. */
 const KNOWN = 'a transaction of pg, postgres.js, Kysely, Drizzle (over pg or postgres.js), Prisma or Knex'
@@ -16,16 +16,19 @@ const KNOWN = 'a transaction of pg, postgres.js, Kysely, Drizzle (over pg or pos
 const PROBE = 'LOCK TABLE pg_catalog.pg_namespace IN ACCESS SHARE MODE'
 
 /** The statements of the library on somebody else's transaction. */
-class AdoptedExecutor implements PgExecutor {
+class AdoptedExecutor extends PgPlainExecutor {
   readonly #handle: SqlHandle
+  readonly #isPreparing: boolean
 
-  constructor(handle: SqlHandle) {
+  constructor(handle: SqlHandle, isPreparing: boolean) {
+    super()
     this.#handle = handle
+    this.#isPreparing = isPreparing
   }
 
   async run(statement: PgStatement, values: readonly unknown[]): Promise<readonly PgRow[]> {
     try {
-      return (await this.#handle.run(statement.text, values)).flatMap(rowFrom)
+      return (await this.#handle.run(statement.text, values, this.#isPreparing ? statement.name : undefined)).flatMap(rowFrom)
     } catch (error) {
       throw adoptedError(this.#handle, error)
     }
@@ -35,14 +38,16 @@ class AdoptedExecutor implements PgExecutor {
 /**
  * What runs the library's statements on a handle of the caller's.
  *
+ * @param isPreparing whether statements may be prepared on the caller's connection, where its library can.
+ *
  * @throws `core.option_invalid` for a handle of no known library, `outbox.transaction_missing` for one that is not inside a transaction.
  */
-export async function adoptedExecutor(handle: unknown): Promise<PgExecutor> {
+export async function adoptedExecutor(handle: unknown, isPreparing: boolean): Promise<PgUnitExecutor> {
   const found = sqlHandle(handle)
   if (found === undefined) throw new TrunklineError('core.option_invalid', { option: 'handle', expected: KNOWN, actual: kindOf(handle) })
   if (found.state === 'unknown') await mustBeInside(found)
   else if (found.state !== 'open') throw missing(found, found.state)
-  return new AdoptedExecutor(found)
+  return new AdoptedExecutor(found, isPreparing)
 }
 
 const ISOLATION = new PgStatement("SELECT pg_catalog.current_setting('transaction_isolation') AS isolation")

@@ -15,7 +15,7 @@ import { PgEventLog } from './postgres-log.ts'
 import type { PgStored } from './postgres-messages.ts'
 import { type PostgresOptions, settingsFrom } from './postgres-options.ts'
 import { PgOutbox } from './postgres-outbox.ts'
-import type { PgExecutor } from './postgres-session.ts'
+import type { PgUnitExecutor } from './postgres-session.ts'
 import { PgTimers } from './postgres-timers.ts'
 import { PostgresTransport } from './postgres-transport.ts'
 import { inTransaction } from './postgres-transaction.ts'
@@ -101,7 +101,7 @@ export class PostgresBackend implements StoreBackend<PgHandle> {
   }
 
   async adopt(handle: unknown): Promise<UnitTransaction<unknown>> {
-    const executor = await adoptedExecutor(handle)
+    const executor = await adoptedExecutor(handle, this.#database.settings.isPreparing)
     if (this.#isOwn) await refuseSnapshots(executor)
     return new PgUnit(handle, executor, { ...this.#tables, write: async (on, rows) => await this.#writeAdopted(on, rows) })
   }
@@ -122,13 +122,13 @@ export class PostgresBackend implements StoreBackend<PgHandle> {
   }
 
   /** @param stored gets what is to be told to the transport after the commit. */
-  async #write(executor: PgExecutor, rows: readonly NewOutboxRow[], stored: PgStored[]): Promise<void> {
+  async #write(executor: PgUnitExecutor, rows: readonly NewOutboxRow[], stored: PgStored[]): Promise<void> {
     // Straight into the transport's own tables: nobody has to carry them there.
     if (this.#isOwn && this.transport !== undefined) stored.push(await this.transport.insertMessages(executor, rows))
     else await this.#outbox.write(executor, rows)
   }
 
-  async #writeAdopted(executor: PgExecutor, rows: readonly NewOutboxRow[]): Promise<void> {
+  async #writeAdopted(executor: PgUnitExecutor, rows: readonly NewOutboxRow[]): Promise<void> {
     const stored: PgStored[] = []
     await this.#write(executor, rows, stored)
     const host = this.#host

@@ -243,7 +243,7 @@ export class PgDatabase implements PgExecutor {
 
   async #newPool(address: PostgresAddress, max: number, host: PgHost): Promise<PgPool> {
     this.#pg ??= await loadPg()
-    return new this.#pg.Pool({ ...this.#connectOptions(address, host, !this.settings.limitsTravel), max, idleTimeoutMillis: IDLE_CONNECTION_MS })
+    return new this.#pg.Pool({ ...this.#connectOptions(address, host, !this.settings.limitsTravel), pipeline: true, max, idleTimeoutMillis: IDLE_CONNECTION_MS })
   }
 
   #newSignals(host: PgHost): PgSignals {

@@ -28,15 +28,29 @@ export interface PgHandle {
 /** The slice of a client that is promised to nobody but forwarded to. */
 type RawQuery = (query: unknown, values: unknown) => Promise<PgHandleResult<never>>
 
-/** A `PgHandle` that ends with its transaction, so that a statement that comes late cannot run in somebody else's. */
+/**
+ * A `PgHandle` that ends with its transaction, so that a statement that comes late cannot run in somebody else's. The transaction begins with
+ * its first statement.
+ */
 export class PgUnitHandle implements PgHandle {
   readonly #client: PgPoolClient
+  readonly #isPipelined: boolean
+  readonly #begin: (isMarked: boolean) => Promise<unknown>
+  #beginning: Promise<void> | undefined
+  #hasBegun = false
   #last: Promise<unknown> = Promise.resolve()
+  readonly #waiters: (() => void)[] = []
   #running = 0
   #isOver = false
 
-  constructor(client: PgPoolClient) {
+  /**
+   * @param isPipelined true where the client takes a statement before those before it were answered, and keeps their order.
+   * @param begin begins the transaction, and where it is told to, sets `UNIT_MARK` for as long as that lasts.
+   */
+  constructor(client: PgPoolClient, isPipelined: boolean, begin: (isMarked: boolean) => Promise<unknown>) {
     this.#client = client
+    this.#isPipelined = isPipelined
+    this.#begin = begin
   }
 
   // The row type is the caller's claim about the statement, as in the client's own types.
@@ -44,10 +58,42 @@ export class PgUnitHandle implements PgHandle {
     return this.turn(() => this.#raw(query, values))
   }
 
-  /** Runs something on the connection after what was started before: the client wants one at a time. */
+  /** True once it takes no more statements. */
+  get isOver(): boolean {
+    return this.#isOver
+  }
+
+  /** True once something was sent. */
+  get hasBegun(): boolean {
+    return this.#beginning !== undefined
+  }
+
+  /** Resolves when the transaction has begun. */
+  began(isMarked = false): Promise<void> {
+    this.#beginning ??= this.#begin(isMarked).then(() => {
+      this.#hasBegun = true
+    })
+    return this.#beginning
+  }
+
+  /** Runs something on the connection after what was started before. */
   turn<T>(work: () => Promise<T>): Promise<T> {
     if (this.#isOver) return Promise.reject(new TrunklineError('outbox.unit_over', { operation: 'a statement' }))
-    const result = this.#running === 0 ? work() : this.#last.then(work)
+    if (this.#hasBegun && (this.#isPipelined || this.#running === 0)) return this.#counted(work())
+    // Nothing of the caller's is sent before the database has said that the transaction has begun.
+    return this.#counted(this.#isPipelined ? this.began().then(work) : Promise.all([this.began(), this.#last]).then(work))
+  }
+
+  /** The same for what may travel together with the beginning; it is told whether it is known to be inside the transaction. */
+  firstTurn<T>(work: (isInside: boolean) => Promise<T>): Promise<T> {
+    if (this.#isOver || this.hasBegun || !this.#isPipelined) return this.turn(() => work(true))
+    const begun = this.began(true)
+    const result = work(false)
+    // Where it could not begin, that is the reason; what was sent is waited for all the same.
+    return this.#counted(Promise.allSettled([begun, result]).then(() => begun).then(() => result))
+  }
+
+  #counted<T>(result: Promise<T>): Promise<T> {
     this.#running++
     this.#last = result.then(() => this.#ended(), () => this.#ended())
     return result
@@ -56,11 +102,11 @@ export class PgUnitHandle implements PgHandle {
   /** Takes no more statements; resolves when those that were started have ended. */
   async end(): Promise<void> {
     this.#isOver = true
-    while (this.#running > 0) await this.#last
+    if (this.#running > 0) await new Promise<void>((resolve) => this.#waiters.push(resolve))
   }
 
   #ended(): void {
-    this.#running--
+    if (--this.#running === 0) for (const resolve of this.#waiters.splice(0)) resolve()
   }
 
   #raw(query: unknown, values: unknown): Promise<PgHandleResult<never>> {

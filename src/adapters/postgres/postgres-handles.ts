@@ -16,8 +16,8 @@ export interface SqlHandle {
   /** What of this library to give, for errors. */
   readonly wanted: string
   readonly state: SqlHandleState
-  /** Runs a statement with `$1` parameters; resolves with its rows. Numbers too large for a double come as text or bigint, bytea as bytes. */
-  run(text: string, values: readonly unknown[]): Promise<readonly unknown[]>
+  /** Runs a statement with `$1` parameters, prepared under `name` where there is one and the library can; resolves with its rows. Numbers too large for a double come as text or bigint, bytea as bytes. */
+  run(text: string, values: readonly unknown[], name?: string): Promise<readonly unknown[]>
   /** What the database said, found under what the library made of it. */
   reason(thrown: unknown): unknown
 }
@@ -50,7 +50,7 @@ const pgHandle: SqlHandleReader = (handle) => {
     library: 'pg',
     wanted: 'a client that `BEGIN` was sent on, not the pool',
     state: isPool ? 'none' : pgState(handle),
-    run: async (text, values) => rowsIn(await query(text, [...values])),
+    run: async (text, values, name) => rowsIn(await (name === undefined ? query(text, [...values]) : query({ text, values: [...values], name }))),
     reason: causeWithState,
   }
 }

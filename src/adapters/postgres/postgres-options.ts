@@ -91,6 +91,8 @@ export interface PostgresSettings {
   /** Time limits are sent with each transaction, because the connection's belong to someone else. */
   readonly limitsTravel: boolean
   readonly isPreparing: boolean
+  /** Connections of our own send a statement without waiting for the answer to the one before; those of the caller's pool need not. */
+  readonly isPipelined: boolean
   /** Where to listen; undefined: not at all. */
   readonly listenAddress: PostgresAddress | undefined
   readonly shards: number
@@ -141,6 +143,7 @@ export function settingsFrom(options: PostgresOptions): PostgresSettings {
     isMigrating: oneOf('migrations', options.migrations ?? 'apply', ['apply', 'check']) === 'apply',
     limitsTravel: isPooled || options.pool !== undefined,
     isPreparing: options.prepare ?? !isPooled,
+    isPipelined: options.pool === undefined,
     listenAddress: listenAddressFrom(options, isPooled),
     shards: checkedCount('shards', options.shards ?? 16, 1, 256),
     connectTimeoutMs: checkedMs('connectTimeoutMs', options.connectTimeoutMs ?? 5_000),

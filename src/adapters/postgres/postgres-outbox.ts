@@ -8,7 +8,7 @@ import { STORE } from './postgres-errors.ts'
 import { KEY_LOCK, keyLocks } from './postgres-locks.ts'
 import { attributesText, messageFrom } from './postgres-message.ts'
 import { bigintAt, bytesAt, kindAt, numberAt, optionalTextAt, PgStatement, textAt } from './postgres-rows.ts'
-import type { PgExecutor } from './postgres-session.ts'
+import type { PgUnitExecutor } from './postgres-session.ts'
 
 /** Fields of a record, read back from JSON text. */
 type RecordReader = (text: string) => DeadLetterRecord
@@ -47,7 +47,7 @@ export class PgOutbox implements OutboxTable {
    * Writes rows in order. The locks of their keys are taken by the same statement, in one order for all, before the first id: so
    * the ids of a key stand in commit order, and nobody waits while the caller's own statements run (P-14).
    */
-  async write(executor: PgExecutor, rows: readonly NewOutboxRow[]): Promise<void> {
+  async write(executor: PgUnitExecutor, rows: readonly NewOutboxRow[]): Promise<void> {
     const [first] = rows
     if (first === undefined) return
     if (rows.length === 1) {
@@ -55,17 +55,17 @@ export class PgOutbox implements OutboxTable {
       return
     }
     const locks = keyLocks(this.#database.settings.schema, rows.flatMap(({ message }) => message.key ?? []))
-    await executor.run(this.#statements.writeMany, [
+    await executor.runLast(this.#statements.writeMany, [
       locks, rows.map(({ shard }) => shard), rows.map(({ kind }) => kind), rows.map(({ message }) => message.key ?? null),
       rows.map(({ message }) => attributesText(message)), rows.map(({ message }) => message.body),
     ])
   }
 
-  async #writeOne(executor: PgExecutor, { shard, kind, message }: NewOutboxRow): Promise<void> {
+  async #writeOne(executor: PgUnitExecutor, { shard, kind, message }: NewOutboxRow): Promise<void> {
     const { writeOne, writeKeyed } = this.#statements
     const values = [shard, kind, attributesText(message), message.body]
-    if (message.key === undefined) await executor.run(writeOne, values)
-    else await executor.run(writeKeyed, [...values, message.key, ...keyLocks(this.#database.settings.schema, [message.key])])
+    if (message.key === undefined) await executor.runLast(writeOne, values)
+    else await executor.runLast(writeKeyed, [...values, message.key, ...keyLocks(this.#database.settings.schema, [message.key])])
   }
 
   async read(shard: number, { limit, after, withoutKeys }: OutboxReadOptions): Promise<readonly OutboxRow[]> {

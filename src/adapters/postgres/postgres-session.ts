@@ -3,20 +3,36 @@ import type { PgPool, PgPoolClient, PgQuery, PgResult, PgRow } from './postgres-
 import { failureOf, STORE, storeError } from './postgres-errors.ts'
 import type { PgStatement } from './postgres-rows.ts'
 
+/** A setting of our own that is `on` within a transaction that was begun together with its first statement. */
+export const UNIT_MARK = 'trunkline.unit'
+
 /** What statements run on: the pool, one transaction, or a transaction of the caller's. */
 export interface PgExecutor {
   /** Runs a statement; resolves with its rows. @throws `store.*`. */
   run(statement: PgStatement, values: readonly unknown[]): Promise<readonly PgRow[]>
 }
 
+/** What the statements of one unit of work run on. */
+export interface PgUnitExecutor extends PgExecutor {
+  /**
+   * As `run`, for a statement that may be the first of a transaction and on its way before `BEGIN` was answered. It gets one more value: true where it
+   * is known to be inside the transaction, false where it must do nothing unless the setting `UNIT_MARK` is `on`.
+   */
+  runFirst(statement: PgStatement, values: readonly unknown[]): Promise<readonly PgRow[]>
+  /** Runs the last statement of a transaction. It may be sent together with the commit, which then fails as it does. */
+  runLast(statement: PgStatement, values: readonly unknown[]): Promise<void>
+}
+
 /** How statements are sent. */
 export interface PgSendOptions {
   readonly isPreparing: boolean
   readonly queryTimeoutMs: number
+  /** True where the connections send a statement without waiting for the answer to the one before. */
+  readonly isPipelined: boolean
 }
 
 /** The statement as the client takes it. */
-export function queryOf(statement: PgStatement, values: readonly unknown[], { isPreparing, queryTimeoutMs }: PgSendOptions): PgQuery {
+export function queryOf(statement: PgStatement, values: readonly unknown[], { isPreparing, queryTimeoutMs }: Pick<PgSendOptions, 'isPreparing' | 'queryTimeoutMs'>): PgQuery {
   const query = { text: statement.text, values: [...values], query_timeout: queryTimeoutMs }
   return isPreparing ? { ...query, name: statement.name } : query
 }
@@ -28,6 +44,19 @@ export function rowsOf(result: PgResult): readonly PgRow[] {
 
 function isRow(row: unknown): row is PgRow {
   return typeof row === 'object' && row !== null
+}
+
+/** A transaction that somebody else has opened and will commit: every statement goes by itself. */
+export abstract class PgPlainExecutor implements PgUnitExecutor {
+  abstract run(statement: PgStatement, values: readonly unknown[]): Promise<readonly PgRow[]>
+
+  runFirst(statement: PgStatement, values: readonly unknown[]): Promise<readonly PgRow[]> {
+    return this.run(statement, [...values, true])
+  }
+
+  async runLast(statement: PgStatement, values: readonly unknown[]): Promise<void> {
+    await this.run(statement, values)
+  }
 }
 
 /** A connection lent by the pool until `end`. Whatever breaks it meanwhile reaches whoever waits, and nobody else (P-22). */
@@ -56,6 +85,11 @@ export class PgSession implements PgExecutor {
     } catch (error) {
       throw storeError(error)
     }
+  }
+
+  /** True where statements are sent without waiting for the answers to those before. */
+  get isPipelined(): boolean {
+    return this.#options.isPipelined
   }
 
   /** The client itself, for the caller's own statements. */

@@ -5,16 +5,19 @@ import type { PgDatabase } from './postgres-database.ts'
 import { failureOf, problemOf, sqlState, STORE, storeError } from './postgres-errors.ts'
 import { type PgHandle, PgUnitHandle } from './postgres-handle.ts'
 import type { PgStatement } from './postgres-rows.ts'
-import type { PgExecutor, PgSession } from './postgres-session.ts'
+import { type PgUnitExecutor, type PgSession, UNIT_MARK } from './postgres-session.ts'
 
 /** Deepest cause of an error that is looked at: libraries over the client wrap its errors. */
 const CAUSES_MAX = 5
 const ROLLBACK_MS_MAX = 5_000
+/** Holds within a transaction only: what is sent together with `BEGIN` sees by it that there is one. */
+const MARK = `SET LOCAL ${UNIT_MARK} = 'on'`
 
 /** The statements of the library in a transaction: in turn with those of the caller. */
-class TurnExecutor implements PgExecutor {
+class TurnExecutor implements PgUnitExecutor {
   readonly #session: PgSession
   readonly #handle: PgUnitHandle
+  #last: (() => Promise<unknown>) | undefined
 
   constructor(session: PgSession, handle: PgUnitHandle) {
     this.#session = session
@@ -24,6 +27,30 @@ class TurnExecutor implements PgExecutor {
   run(statement: PgStatement, values: readonly unknown[]): Promise<readonly PgRow[]> {
     return this.#handle.turn(() => this.#session.run(statement, values))
   }
+
+  runFirst(statement: PgStatement, values: readonly unknown[]): Promise<readonly PgRow[]> {
+    return this.#handle.firstTurn((isInside) => this.#session.run(statement, [...values, isInside]))
+  }
+
+  runLast(statement: PgStatement, values: readonly unknown[]): Promise<void> {
+    if (this.#handle.isOver) return Promise.reject(new TrunklineError('outbox.unit_over', { operation: 'a message' }))
+    this.#last = () => this.#session.run(statement, values)
+    return Promise.resolve()
+  }
+
+  /** Commits, with the last statement on the same way where the connection allows it. @throws what that statement throws, `store.rolled_back`. */
+  async commit(): Promise<void> {
+    if (this.#last === undefined && !this.#handle.hasBegun) return
+    await this.#handle.began()
+    const last = this.#last?.()
+    // P-08: a commit after a statement that failed answers a rollback, without an error.
+    if (!this.#session.isPipelined) await last
+    const [written, committed] = await Promise.allSettled([last, this.#session.runText('COMMIT')])
+    if (committed.status === 'fulfilled' && committed.value.command !== 'COMMIT') this.#session.isIdle = true
+    if (written.status === 'rejected') throw written.reason
+    if (committed.status === 'rejected') throw committed.reason
+    if (this.#session.isIdle) throw new TrunklineError('store.rolled_back', { store: STORE, problem: 'a statement had failed before, and its error was caught' })
+  }
 }
 
 /**
@@ -32,14 +59,14 @@ class TurnExecutor implements PgExecutor {
  * @throws as `StoreBackend.transact` says.
  */
 export async function inTransaction<T>(
-  database: PgDatabase, options: TransactOptions, work: (handle: PgHandle, executor: PgExecutor) => Promise<T>,
+  database: PgDatabase, options: TransactOptions, work: (handle: PgHandle, executor: PgUnitExecutor) => Promise<T>,
 ): Promise<T> {
   if (options.signal?.aborted === true) throw givenUp()
   const session = await database.session()
-  const handle = new PgUnitHandle(session.client)
   let isClean = false
   try {
-    await session.runText(database.beginText(Math.min(options.timeoutMs ?? Infinity, database.settings.statementTimeoutMs)))
+    const text = database.beginText(Math.min(options.timeoutMs ?? Infinity, database.settings.statementTimeoutMs))
+    const handle = new PgUnitHandle(session.client, session.isPipelined, (isMarked) => session.runText(isMarked ? `${text}; ${MARK}` : text))
     const value = await worked(database, session, handle, options, work)
     isClean = true
     return value
@@ -52,11 +79,12 @@ export async function inTransaction<T>(
 }
 
 async function worked<T>(
-  database: PgDatabase, session: PgSession, handle: PgUnitHandle, options: TransactOptions, work: (handle: PgHandle, executor: PgExecutor) => Promise<T>,
+  database: PgDatabase, session: PgSession, handle: PgUnitHandle, options: TransactOptions, work: (handle: PgHandle, executor: PgUnitExecutor) => Promise<T>,
 ): Promise<T> {
+  const executor = new TurnExecutor(session, handle)
   let value: T
   try {
-    value = await limited(database, options, work(handle, new TurnExecutor(session, handle)))
+    value = await limited(database, options, work(handle, executor))
     // Statements that were started and not awaited belong to it, too.
     await limited(database, options, handle.end())
   } catch (error) {
@@ -66,22 +94,14 @@ async function worked<T>(
     else await rolledBack(session, handle)
     throw translated(error)
   }
-  await commit(session)
+  await executor.commit()
   return value
-}
-
-/** P-08: a commit after a statement that failed answers a rollback, without an error. */
-async function commit(session: PgSession): Promise<void> {
-  const { command } = await session.runText('COMMIT')
-  if (command === 'COMMIT') return
-  session.isIdle = true
-  throw new TrunklineError('store.rolled_back', { store: STORE, problem: 'a statement had failed before, and its error was caught' })
 }
 
 async function rolledBack(session: PgSession, handle: PgUnitHandle): Promise<void> {
   try {
     await handle.end()
-    await session.runText('ROLLBACK', ROLLBACK_MS_MAX)
+    if (handle.hasBegun) await session.runText('ROLLBACK', ROLLBACK_MS_MAX)
     session.isIdle = true
   } catch {
     // The connection is closed instead.

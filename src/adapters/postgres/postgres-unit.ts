@@ -3,7 +3,7 @@ import type { Appended, ExpectedRevision, LogPage, NewEvent, NewTimer, ReadQuery
 import type { PgCheckpoints } from './postgres-checkpoints.ts'
 import type { PgInbox } from './postgres-inbox.ts'
 import type { PgEventLog } from './postgres-log.ts'
-import type { PgExecutor } from './postgres-session.ts'
+import type { PgUnitExecutor } from './postgres-session.ts'
 import type { PgTimers } from './postgres-timers.ts'
 
 /** The tables that a unit of work writes. */
@@ -13,18 +13,18 @@ export interface PgTables {
   readonly inbox: PgInbox
   readonly timers: PgTimers
   /** Writes messages to the outbox, or to the transport's own tables. */
-  readonly write: (executor: PgExecutor, rows: readonly NewOutboxRow[]) => Promise<void>
+  readonly write: (executor: PgUnitExecutor, rows: readonly NewOutboxRow[]) => Promise<void>
 }
 
 /** What a unit of work does in its transaction, and which parts of the store others have to hear of after the commit. */
 export class PgUnit<Tx> implements UnitTransaction<Tx> {
   readonly handle: Tx
-  readonly #executor: PgExecutor
+  readonly #executor: PgUnitExecutor
   readonly #tables: PgTables
   #hasAppended = false
   #hasWritten = false
 
-  constructor(handle: Tx, executor: PgExecutor, tables: PgTables) {
+  constructor(handle: Tx, executor: PgUnitExecutor, tables: PgTables) {
     this.handle = handle
     this.#executor = executor
     this.#tables = tables

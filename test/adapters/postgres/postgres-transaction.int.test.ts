@@ -157,13 +157,10 @@ test('takes the numbers of a key after its lock, so that they stand in commit or
   const store = await openStore({ connectionString: url })
   const observer = await rig.client(url)
   const lastId = async (): Promise<unknown> => (await observer.query('SELECT last_value FROM trunkline.outbox_id')).rows[0].last_value
-  const [written, goOn] = [new Gate(), new Gate()]
-  const first = store.transact(async (tx) => {
-    await tx.write([outboxRow({ key: 'a' }), outboxRow({ key: 'b' })])
-    written.open()
-    await goOn.opened
-  })
-  await written.opened
+  // A unit of our own writes together with its commit: what stays open between the two is a transaction of somebody else.
+  const holder = await rig.client(url)
+  await holder.query('BEGIN')
+  await (await store.adopt(holder)).write([outboxRow({ key: 'a' }), outboxRow({ key: 'b' })])
   const before = await lastId()
   const second = [
     store.transact((tx) => tx.write([outboxRow({ key: 'b' })])),
@@ -171,11 +168,11 @@ test('takes the numbers of a key after its lock, so that they stand in commit or
   ]
   await until(async () => (await observer.query("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")).rows.length === 2)
   expect(await lastId()).toBe(before)
-  goOn.open()
-  await Promise.all([first, ...second])
+  await holder.query('COMMIT')
+  await Promise.all(second)
   const rows = await store.outbox.read(0, { limit: 10, after: undefined, withoutKeys: [] })
   expect(rows.slice(0, 2).map(({ message }) => message.key)).toEqual(['a', 'b'])
   expect(rows).toHaveLength(5)
-  await observer.end()
+  await Promise.all([observer.end(), holder.end()])
   await store.close()
 })
