@@ -51,7 +51,7 @@ export { type RetryBudget, type RetryBudgetOptions, retryBudget } from './resili
 export { type TimeoutOptions, timeout } from './resilience/timeout.ts'
 export { type Decider, type DeciderOptions, type Decision as DeciderDecision, type SnapshotOptions, decider } from './store/decider.ts'
 export { type EventDeadLetter, EventDeadLettered, type EventDeadLetteredTypes } from './store/event-dead-letter.ts'
-export { type EventStore, type ReadOptions, all, category, stream } from './store/event-store.ts'
+export { type EventStore, type FollowedPage, type ReadOptions, all, category, stream } from './store/event-store.ts'
 export type { EventSubscription, EventSubscriptionState } from './store/event-subscription.ts'
 export type { Executed, Loaded } from './store/execution.ts'
 export { type Fact, type FactOptions, fact } from './store/fact.ts'

@@ -145,11 +145,14 @@ export abstract class DefinedContract<T extends string, X extends ContractTypes>
   readonly #response: Schema | undefined
   readonly #validateReply: Validator | undefined
   readonly #errors: ReadonlyMap<string, Schema>
+  readonly #definition: Definition & { readonly type: T }
+  #opened: DefinedContract<string, ContractTypes> | undefined
   #fingerprint: string | undefined
   #sendsOutput: boolean | undefined
 
   constructor(definition: Definition & { readonly type: T }) {
     const { type } = definition
+    this.#definition = definition
     if (!isTypeName(type)) throw invalid(type, 'the name must be context.kebab-name: two words of lower-case letters, digits and dashes with one dot between')
     this.type = type
     this.version = definition.version ?? 1
@@ -249,6 +252,15 @@ export abstract class DefinedContract<T extends string, X extends ContractTypes>
     return validated(this.type, 'consume', this.#validate, data)
   }
 
+  /**
+   * Lifts data of an older version to what this version's schema takes. Nothing is validated.
+   *
+   * @throws `contract.version_unknown`, `contract.upcast_failed`.
+   */
+  lift(version: number, data: unknown): unknown {
+    return upcasted(this.type, this.#upcasts, version, this.version, data)
+  }
+
   /** Validates an answer and writes it as bytes. Without a response schema the answer is `null`. */
   encodeReply(data: unknown, bytesMax?: number): Buffer {
     if (this.#validateReply === undefined || this.#response === undefined) return encodeBody(this.type, null)
@@ -262,6 +274,21 @@ export abstract class DefinedContract<T extends string, X extends ContractTypes>
     return this.#validateReply === undefined ? undefined : validated(this.type, 'reply', this.#validateReply, data)
   }
 
+  /**
+   * The same contract, whose answers are read with the JSON that they travel as: `{ value, body }`, an `OpenedReply`. For what hands answers on, a gateway for
+   * instance: a schema that changes types on the way (a transform, a codec) cannot write back what it gave.
+   */
+  opened(): DefinedContract<string, ContractTypes> {
+    this.#opened ??= new OpenedContract(this.kind, this.#definition)
+    return this.#opened
+  }
+
+  /** The bytes to hand an answer on with: those of the validated value, or where the schema changes types on the way, the bytes as they came. */
+  protected openReply(value: unknown, body: Uint8Array, bytesMax?: number): OpenedReply {
+    if (this.#response === undefined) return { value, body: encodeBody(this.type, null) }
+    return { value, body: keepsShape(this.#response) ? encodeBody(this.type, value, bytesMax) : body }
+  }
+
   /** Makes the declared error `name`; see `Failing.error`. */
   error(name: string, data: unknown): TrunklineError<'contract.declared_error'> {
     const schema = this.#errors.get(name)
@@ -273,6 +300,35 @@ export abstract class DefinedContract<T extends string, X extends ContractTypes>
   /** True where `name` is one of the declared errors. */
   declaresError(name: string): boolean {
     return this.#errors.has(name)
+  }
+
+  /** JSON Schemas of the answer and of the data of declared errors, for documents; undefined where there is none or its library cannot say it. */
+  answerShapes(): { readonly reply: Record<string, unknown> | undefined; readonly errors: ReadonlyMap<string, Record<string, unknown> | undefined> } {
+    return {
+      reply: this.#response === undefined ? undefined : jsonSchemaOf(this.#response),
+      errors: new Map([...this.#errors].map(([name, schema]) => [name, jsonSchemaOf(schema)])),
+    }
+  }
+}
+
+/** An answer with the JSON that it travels as. */
+export interface OpenedReply {
+  readonly value: unknown
+  /** UTF-8 JSON; `null` for contracts without a reply. */
+  readonly body: Uint8Array
+}
+
+/** See `DefinedContract.opened`. */
+class OpenedContract extends DefinedContract<string, ContractTypes> {
+  readonly kind: ContractKind
+
+  constructor(kind: ContractKind, definition: Definition & { readonly type: string }) {
+    super(definition)
+    this.kind = kind
+  }
+
+  override decodeReply(body: Uint8Array, bytesMax?: number): OpenedReply {
+    return this.openReply(super.decodeReply(body, bytesMax), body, bytesMax)
   }
 }
 

@@ -94,6 +94,21 @@ export interface ErrorDetails {
   'resilience.rate_limited': { name: string; retryAfterMs: number }
   'resilience.shed': { name: string; waitedMs: number; retryAfterMs: number }
   'resilience.cancelled': { name: string }
+  'gateway.route_invalid': { route: string; problem: string }
+  'gateway.route_missing': { path: string }
+  'gateway.method_refused': { method: string; path: string; allowed: readonly string[] }
+  'gateway.request_malformed': { part: string; problem: string }
+  'gateway.media_type_refused': { given: string; accepted: string }
+  'gateway.head_too_large': { what: string; bytes: number; bytesMax: number }
+  'gateway.unauthenticated': { challenge: string }
+  'gateway.forbidden': { problem: string }
+  'gateway.origin_refused': { origin: string }
+  'gateway.host_refused': { host: string }
+  'gateway.precondition_missing': { header: string }
+  'gateway.key_missing': { header: string }
+  'gateway.key_reused': { key: string }
+  'gateway.key_in_progress': { key: string }
+  'gateway.draining': { operation: string }
 }
 
 /** A code of the closed list above. */
@@ -520,6 +535,81 @@ export const errorRegistry: { readonly [C in ErrorCode]: ErrorEntry<C> } = {
     disposition: 'retry',
     says: ({ name }) => `${name} was not called (again), because its caller gave it up while it waited`,
     remedy: 'Nothing is needed.',
+  },
+  'gateway.route_invalid': {
+    disposition: 'reject',
+    says: ({ route, problem }) => `The route ${quoted(route)} cannot be served: ${problem}`,
+    remedy: 'Correct its options, or the contract that it stands on.',
+  },
+  'gateway.route_missing': {
+    disposition: 'reject',
+    says: ({ path }) => `There is nothing at ${quoted(path)}`,
+    remedy: 'Look into the OpenAPI document for the paths that there are.',
+  },
+  'gateway.method_refused': {
+    disposition: 'reject',
+    says: ({ method, path, allowed }) => `${quoted(path)} does not take ${method}, only ${allowed.join(', ')}`,
+    remedy: 'Use one of the methods of the Allow header.',
+  },
+  'gateway.request_malformed': {
+    disposition: 'reject',
+    says: ({ part, problem }) => `The ${part} of the request cannot be read: ${problem}`,
+    remedy: 'Correct the request.',
+  },
+  'gateway.media_type_refused': {
+    disposition: 'reject',
+    says: ({ given, accepted }) => `A body of ${given === '' ? 'no media type' : quoted(given)} is not taken, only ${accepted}`,
+    remedy: 'Send JSON, uncompressed, with its Content-Type.',
+  },
+  'gateway.head_too_large': {
+    disposition: 'reject',
+    says: ({ what, bytes, bytesMax }) => `The ${what} of the request has ${bytes} bytes, and at most ${bytesMax} are taken`,
+    remedy: 'Send less, or raise the limit of the gateway.',
+  },
+  'gateway.unauthenticated': {
+    disposition: 'reject',
+    says: ({ challenge }) => `It is not known who asks; what is wanted is ${challenge}`,
+    remedy: 'Send the credentials that the WWW-Authenticate header asks for.',
+  },
+  'gateway.forbidden': {
+    disposition: 'reject',
+    says: ({ problem }) => `The caller may not do this: ${problem}`,
+    remedy: 'Ask for the right to do it.',
+  },
+  'gateway.origin_refused': {
+    disposition: 'reject',
+    says: ({ origin }) => `Pages of ${quoted(origin)} may not send this`,
+    remedy: 'Name the origin in the cors option of the gateway, if it is to be trusted.',
+  },
+  'gateway.host_refused': {
+    disposition: 'reject',
+    says: ({ host }) => `This server does not answer for the host ${quoted(host)}`,
+    remedy: 'Name the host in the hosts option of serve, if it is one of its own.',
+  },
+  'gateway.precondition_missing': {
+    disposition: 'reject',
+    says: ({ header }) => `The request lacks the header ${header}, without which it would overwrite what others did`,
+    remedy: 'Read first, and send the ETag of what was read.',
+  },
+  'gateway.key_missing': {
+    disposition: 'reject',
+    says: ({ header }) => `The request lacks the header ${header}, which this route asks for`,
+    remedy: 'Send a fresh UUID, and the same one when the request is repeated.',
+  },
+  'gateway.key_reused': {
+    disposition: 'reject',
+    says: ({ key }) => `The idempotency key ${quoted(key)} was used for another request`,
+    remedy: 'Use a fresh key for each new request.',
+  },
+  'gateway.key_in_progress': {
+    disposition: 'reject',
+    says: ({ key }) => `The first request with the idempotency key ${quoted(key)} is still being answered`,
+    remedy: 'Repeat it later with the same key.',
+  },
+  'gateway.draining': {
+    disposition: 'reject',
+    says: ({ operation }) => `The gateway is being stopped and takes no more: ${operation}`,
+    remedy: 'Repeat the request; another instance takes it.',
   },
 }
 

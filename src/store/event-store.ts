@@ -22,6 +22,18 @@ export interface ReadOptions {
   readonly limit?: number
 }
 
+/** A part of what is followed. */
+export interface FollowedPage<C extends EventContract> {
+  /** Those of the contracts; others were passed over. */
+  readonly events: readonly RecordedOf<C>[]
+  /** What could not be decoded, lifted or validated: `store.event_unreadable`, with stream and revision. */
+  readonly unreadable: readonly TrunklineError[]
+  /** Where to go on from. */
+  readonly cursor: bigint | undefined
+  /** True where nothing more was there when it was read. */
+  readonly isEnd: boolean
+}
+
 /** All events of the log. */
 export function all(): Selection {
   return { kind: 'all' }
@@ -145,6 +157,35 @@ export class EventStore<Unit extends object = object> {
   async stop(): Promise<void> {
     this.#running = undefined
     await Promise.all(this.#subscriptions.map((subscription) => subscription.stop()))
+  }
+
+  /**
+   * Follows events from a cursor on, page by page: what is there, and then what comes, for whoever keeps the cursor itself and passes over what cannot
+   * be read. It ends when `signal` aborts, and throws where the link is lost; go on from the last cursor then. It reads no further than it is consumed.
+   *
+   * @param options.after the revision (of a stream) or position (of everything else) of the last event that is not wanted. Default: from the first.
+   * @throws `store.down`, `outbox.not_attached`.
+   */
+  async *followPages<const C extends EventContract>(
+    selection: Selection | string, contracts: readonly C[], options: { readonly after?: bigint | undefined; readonly signal: AbortSignal; readonly pageMax?: number },
+  ): AsyncGenerator<FollowedPage<C>, void, undefined> {
+    const { log } = this.#parts('followPages')
+    const codec = new EventCodec(contracts)
+    const { after, signal, pageMax = PAGE_MAX } = options
+    const from = typeof selection === 'string' ? stream(selection) : selection
+    for await (const { events, cursor, isEnd } of log.follow(from, after, { pageMax, signal })) {
+      const unreadable: TrunklineError[] = []
+      const recorded = events.flatMap((event) => {
+        try {
+          return codec.read(event) ?? []
+        } catch (error) {
+          if (!isTrunklineError(error, 'store.event_unreadable')) throw error
+          unreadable.push(error)
+          return []
+        }
+      })
+      yield { events: recorded, unreadable, cursor, isEnd }
+    }
   }
 
   /** The last position that is safe to pass; undefined in an empty log. */

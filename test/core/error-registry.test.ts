@@ -83,6 +83,21 @@ const EXAMPLES: { readonly [C in ErrorCode]: ErrorDetails[C] } = {
   'resilience.rate_limited': { name: 'pricing.quote', retryAfterMs: 40 },
   'resilience.shed': { name: 'pricing.quote', waitedMs: 120, retryAfterMs: 40 },
   'resilience.cancelled': { name: 'pricing.quote' },
+  'gateway.route_invalid': { route: '/orders', problem: 'the data has no field "id"' },
+  'gateway.route_missing': { path: '/orders' },
+  'gateway.method_refused': { method: 'PUT', path: '/orders', allowed: ['GET', 'HEAD'] },
+  'gateway.request_malformed': { part: 'query', problem: 'the parameter "sku" is given 2 times' },
+  'gateway.media_type_refused': { given: 'text/xml', accepted: 'application/json' },
+  'gateway.head_too_large': { what: 'headers', bytes: 20_000, bytesMax: 16_384 },
+  'gateway.unauthenticated': { challenge: 'Bearer' },
+  'gateway.forbidden': { problem: 'POST /orders' },
+  'gateway.origin_refused': { origin: 'https://evil.example' },
+  'gateway.host_refused': { host: 'evil.example' },
+  'gateway.precondition_missing': { header: 'If-Match' },
+  'gateway.key_missing': { header: 'Idempotency-Key' },
+  'gateway.key_reused': { key: 'k-1' },
+  'gateway.key_in_progress': { key: 'k-1' },
+  'gateway.draining': { operation: 'a new event stream' },
 }
 
 function sentencesOf<C extends ErrorCode>(code: C): string {

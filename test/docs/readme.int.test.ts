@@ -39,6 +39,7 @@ function blocksOf(page: string): readonly string[] {
 test.each([
   ['every block of the recipes is a program', blocksOf('docs/recipes.md')],
   ['all blocks of the page on the outbox are one program', [blocksOf('docs/outbox.md').join('\n')]],
+  ['all blocks of the page on the gateway are one program', [blocksOf('docs/gateway.md').join('\n')]],
   ['all blocks of the page on the event store are one program', [blocksOf('docs/store.md').join('\n')]],
   ['all blocks of the page on policies are one program', [blocksOf('docs/resilience.md').join('\n')]],
   ['all blocks of the page on sagas are one program', [blocksOf('docs/saga.md').join('\n')]],
@@ -48,7 +49,7 @@ test.each([
   const folder = mkdtempSync(join(root, '.tmp', 'programs-'))
   try {
     for (const [at, program] of programs.entries()) writeFileSync(join(folder, `program-${at}.ts`), `${program}\nexport {}\n`)
-    const paths = { trunkline: ['../../src/index.ts'], 'trunkline/testing': ['../../src/testing/index.ts'], 'trunkline/*': ['../../src/adapters/*/index.ts'] }
+    const paths = { trunkline: ['../../src/index.ts'], 'trunkline/testing': ['../../src/testing/index.ts'], 'trunkline/gateway': ['../../src/gateway/index.ts'], 'trunkline/*': ['../../src/adapters/*/index.ts'] }
     writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ extends: '../../tsconfig.json', compilerOptions: { rootDir: '../..', paths }, include: ['*.ts'] }))
     const { status, stdout } = spawnSync(join(root, 'node_modules', '.bin', 'tsc'), ['-p', folder], { encoding: 'utf8', env: { ...process.env, PATH: `${join(root, 'node_modules', '.bin')}:${process.env['PATH']}` } })
     expect({ status, stdout }).toEqual({ status: 0, stdout: '' })
