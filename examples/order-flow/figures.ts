@@ -1,13 +1,12 @@
-import { DatabaseSync } from 'node:sqlite'
-import { existsSync } from 'node:fs'
-import { amountOf, amountText } from './money.ts'
-import { type ServiceName, serviceFilePath } from './service.ts'
+import { amountText } from './money.ts'
+import { ReadableFile } from './readable-file.ts'
+import type { ServiceName } from './service.ts'
 
 // What the services' files say, read from outside. Nothing here comes from the input or from the shop's memory.
 
-/** How far the services are. */
+/** How far the services are, in messages that had their effect. */
 export interface Progress {
-  /** Messages with invoices that the shop knows to be stored. */
+  /** Messages with invoices that the shop has committed to its outbox. */
   readonly published: number
   /** Lines of the file that are none. */
   readonly refused: number
@@ -30,90 +29,37 @@ export interface Figures {
 
 /** Reads how far the services are. */
 export function readProgress(dir: string): Progress {
-  const shop = new ReadOnlyFile(dir, 'shop')
-  const consumers = ['stock', 'billing', 'reporting'] as const
-  const [stock, billing, reporting] = consumers.map((service) => new ReadOnlyFile(dir, service))
-  try {
-    const files = [shop, stock, billing, reporting]
-    const handled = (file: ReadOnlyFile | undefined): number => file?.count('SELECT count(*) AS n FROM inbox') ?? 0
-    return {
-      published: shop.count(`SELECT count(*) AS n FROM published WHERE kind = 'invoice'`),
-      refused: shop.count(`SELECT count(*) AS n FROM published WHERE kind = 'refused'`),
-      isShopFinished: shop.fact('finished') === 1,
-      stock: handled(stock),
-      billing: handled(billing),
-      reporting: handled(reporting),
-      retries: files.reduce((sum, file) => sum + (file?.fact('retried') ?? 0), 0),
-    }
-  } finally {
-    for (const file of [shop, stock, billing, reporting]) file?.close()
+  using shop = new ReadableFile(dir, 'shop')
+  using stock = new ReadableFile(dir, 'stock')
+  using billing = new ReadableFile(dir, 'billing')
+  using reporting = new ReadableFile(dir, 'reporting')
+  const messages = (file: ReadableFile, table: string): number => file.count(`SELECT count(DISTINCT message_id) AS n FROM ${table}`)
+  return {
+    published: shop.count(`SELECT count(*) AS n FROM published WHERE kind = 'invoice'`),
+    refused: shop.count(`SELECT count(*) AS n FROM published WHERE kind = 'refused'`),
+    isShopFinished: shop.fact('finished') === 1,
+    stock: messages(stock, 'inventory WHERE position = 1'),
+    billing: messages(billing, 'ledger'),
+    reporting: messages(reporting, 'invoices') + messages(reporting, 'postings'),
+    retries: [shop, stock, billing, reporting].reduce((sum, file) => sum + (file.fact('retried') ?? 0), 0),
   }
 }
 
 /** True once the instance has subscribed its groups. */
 export function isReady(dir: string, service: ServiceName, instance: number): boolean {
-  const file = new ReadOnlyFile(dir, service)
-  try {
-    return file.fact(`ready-${instance}`) !== undefined
-  } finally {
-    file.close()
-  }
+  using file = new ReadableFile(dir, service)
+  return file.fact(`ready-${instance}`) !== undefined
 }
 
 /** Adds the consumers' books up. */
 export function readFigures(dir: string): Figures {
-  const billing = new ReadOnlyFile(dir, 'billing')
-  const reporting = new ReadOnlyFile(dir, 'reporting')
-  try {
-    return {
-      invoices: reporting.count('SELECT count(*) AS n FROM invoices'),
-      cancellations: reporting.count(`SELECT count(*) AS n FROM invoices WHERE kind = 'cancellation'`),
-      gross: billing.sum(`SELECT amount FROM ledger WHERE kind = 'sale'`),
-      cancelled: billing.sum(`SELECT amount FROM ledger WHERE kind = 'cancellation'`),
-      reported: reporting.sum('SELECT amount FROM postings'),
-    }
-  } finally {
-    billing.close()
-    reporting.close()
-  }
-}
-
-/** A service's file, as far as it is there yet. */
-class ReadOnlyFile {
-  readonly #database: DatabaseSync | undefined
-
-  constructor(dir: string, service: ServiceName) {
-    const path = serviceFilePath(dir, service)
-    this.#database = existsSync(path) ? new DatabaseSync(path, { readOnly: true }) : undefined
-  }
-
-  count(sql: string): number {
-    return Number(this.#rows(sql)[0]?.['n'] ?? 0)
-  }
-
-  fact(name: string): number | undefined {
-    const value = this.#rows('SELECT value FROM facts WHERE name = ?', name)[0]?.['value']
-    return value === undefined ? undefined : Number(value)
-  }
-
-  /** Exact sum of a column `amount`, which is text: SQLite itself would add in floating point. */
-  sum(sql: string): string {
-    let sum = 0n
-    for (const row of this.#rows(sql)) sum += amountOf(String(row['amount']))
-    return amountText(sum)
-  }
-
-  #rows(sql: string, ...values: readonly string[]): readonly Record<string, unknown>[] {
-    try {
-      return this.#database?.prepare(sql).all(...values) ?? []
-    } catch (error) {
-      // The service is still making its tables, or writes at this very moment; the next look will see it.
-      if (error instanceof Error && /no such table|is locked|is busy/.test(error.message)) return []
-      throw error
-    }
-  }
-
-  close(): void {
-    this.#database?.close()
+  using billing = new ReadableFile(dir, 'billing')
+  using reporting = new ReadableFile(dir, 'reporting')
+  return {
+    invoices: reporting.count('SELECT count(DISTINCT invoice_no) AS n FROM invoices'),
+    cancellations: reporting.count(`SELECT count(DISTINCT invoice_no) AS n FROM invoices WHERE kind = 'cancellation'`),
+    gross: amountText(billing.sum(`SELECT amount FROM ledger WHERE kind = 'sale'`)),
+    cancelled: amountText(billing.sum(`SELECT amount FROM ledger WHERE kind = 'cancellation'`)),
+    reported: amountText(reporting.sum('SELECT amount FROM postings')),
   }
 }

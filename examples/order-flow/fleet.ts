@@ -10,10 +10,20 @@ import { type TransportChoice, memoryTransport } from './transports.ts'
 
 const STOP_MS_MAX = 15_000
 const RESTART_MS = 300
-/** Deaths that nobody ordered, before the demo gives up. */
+const LOOK_MS = 50
+/** Deaths in a row that nobody ordered, each right after the start, before the demo gives up. */
 const CRASHES_MAX = 10
-/** Time that a process serves before chaos may kill it. */
+/** Time that a process serves before chaos may kill it, and effects of messages that it must have had by then. */
 const SPARED_MS = 1_500
+const EFFECTS_MIN = 15
+/** After so long it may be killed in any case: it has nothing to do, or does not get anywhere. */
+const SPARED_MS_MAX = 10_000
+/** The same as multiples of the time that its start took: on a busy machine everything takes longer. */
+const SPARED_STARTS = 3
+const SPARED_STARTS_MAX = 10
+
+/** Effects of messages that each service has had so far. */
+export type Effects = Readonly<Record<ServiceName, number>>
 
 /** The running services, wherever they run. */
 export interface Fleet extends AsyncDisposable {
@@ -21,13 +31,17 @@ export interface Fleet extends AsyncDisposable {
   start(service: ServiceName, plan: ServicePlan): Promise<void>
   /** Why the fleet cannot go on, or undefined. */
   readonly failure: string | undefined
-  /** Instances that were killed. */
+  /** Instances that were killed one by one. */
   readonly kills: number
   /**
-   * Kills one process, chosen by a number from 0 below 1; it is started again at once. Those that still start or
-   * have just begun to serve are spared, or a busy machine would never get any further. False where no other is left.
+   * Kills one process, chosen by a number from 0 below 1; it is started again at once. Those that were started just now, and
+   * have not had effects since, are spared, or a busy machine would never get any further. False where no other is left.
    */
   killOne(choice: number): boolean
+  /** Tells what the services have done by now; called often while they are killed. */
+  look(effects: Effects): void
+  /** Kills every process that there is at once; resolves when all serve again. */
+  killAll(): Promise<void>
   /** Stops all in order. */
   stop(): Promise<void>
 }
@@ -52,6 +66,10 @@ export class ProcessFleet implements Fleet {
     return Promise.resolve()
   }
 
+  look(effects: Effects): void {
+    for (const member of this.#members) member.look(effects)
+  }
+
   killOne(choice: number): boolean {
     const settled = this.#members.filter((member) => member.isSettled)
     const victim = settled[Math.floor(choice * settled.length)]
@@ -59,6 +77,11 @@ export class ProcessFleet implements Fleet {
     this.kills++
     victim.kill()
     return true
+  }
+
+  async killAll(): Promise<void> {
+    for (const member of this.#members) member.kill()
+    while (!this.#isStopping && this.failure === undefined && !this.#members.every((member) => member.isServing)) await delay(LOOK_MS)
   }
 
   async stop(): Promise<void> {
@@ -79,7 +102,10 @@ class Member {
   #ended: Promise<void> = Promise.resolve()
   #isWanted = true
   #isExpected = false
+  #spawnedAtMs = 0
   #servesSinceMs: number | undefined
+  #effectsAtStart: number | undefined
+  #effects = 0
   #crashes = 0
   failure: string | undefined
 
@@ -89,9 +115,24 @@ class Member {
     this.#spawn()
   }
 
-  /** True once it has served for a while. */
+  /** True once it serves. */
+  get isServing(): boolean {
+    return this.#servesSinceMs !== undefined
+  }
+
+  look(effects: Effects): void {
+    if (!this.isServing) return
+    this.#effects = effects[this.#order.service]
+    this.#effectsAtStart ??= this.#effects
+  }
+
+  /** True once it has served for a while and got somewhere. */
   get isSettled(): boolean {
-    return this.#servesSinceMs !== undefined && performance.now() - this.#servesSinceMs >= SPARED_MS
+    if (this.#servesSinceMs === undefined || this.#effectsAtStart === undefined) return false
+    const servedMs = performance.now() - this.#servesSinceMs
+    const startMs = this.#servesSinceMs - this.#spawnedAtMs
+    if (servedMs >= Math.max(SPARED_MS_MAX, SPARED_STARTS_MAX * startMs)) return true
+    return servedMs >= Math.max(SPARED_MS, SPARED_STARTS * startMs) && this.#effects >= this.#effectsAtStart + EFFECTS_MIN
   }
 
   kill(): void {
@@ -114,6 +155,7 @@ class Member {
     const child = spawn(process.execPath, [...process.execArgv, program, JSON.stringify(this.#order)], { stdio: ['ignore', log, log, 'ipc'] })
     closeSync(log)
     this.#child = child
+    this.#spawnedAtMs = performance.now()
     this.#isExpected = false
     child.once('message', () => (this.#servesSinceMs = performance.now()))
     this.#ended = new Promise<void>((resolve) => {
@@ -124,10 +166,14 @@ class Member {
 
   async #wasEnded(): Promise<void> {
     this.#child = undefined
+    // While a broker is dead, who starts may well give up.
+    const hasServed = this.#servesSinceMs !== undefined && performance.now() - this.#servesSinceMs >= SPARED_MS
+    this.#crashes = hasServed || this.#isExpected ? 0 : this.#crashes + 1
     this.#servesSinceMs = undefined
+    this.#effectsAtStart = undefined
     if (!this.#isWanted) return
     if (!this.#isExpected) {
-      if (++this.#crashes > CRASHES_MAX) {
+      if (this.#crashes > CRASHES_MAX) {
         const { service, plan } = this.#order
         this.failure = `${service} ${plan.instance} died ${this.#crashes} times. Its log ends with:\n${readFileSync(this.#logFile, 'utf8').slice(-2_000)}`
         return
@@ -155,6 +201,14 @@ export class InProcessFleet implements Fleet {
 
   killOne(): boolean {
     throw new Error('services inside this process cannot be killed one by one')
+  }
+
+  look(): void {
+    // Nobody is killed here.
+  }
+
+  killAll(): Promise<void> {
+    throw new Error('services inside this process cannot be killed without it')
   }
 
   async stop(): Promise<void> {

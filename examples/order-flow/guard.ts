@@ -3,7 +3,12 @@ import { type ChildProcess, spawn } from 'node:child_process'
 // The pipe to this shell closes however the demo ends, SIGKILL included; only then it does its work.
 const SCRIPT = `
 pids=
-while read -r pid; do pids="$pids $pid"; done
+while read -r word pid; do
+  rest=
+  for each in $pids; do [ "$each" = "$pid" ] || rest="$rest $each"; done
+  pids=$rest
+  [ "$word" = spare ] || pids="$pids $pid"
+done
 [ -z "$pids" ] || kill -9 $pids 2>/dev/null
 sleep 1
 [ -z "$1" ] || rm -rf -- "$1"
@@ -24,7 +29,12 @@ export class Guard implements Disposable {
 
   /** Has a process killed if this one dies without stopping it. */
   watch(pid: number): void {
-    this.#shell.stdin?.write(`${pid}\n`)
+    this.#shell.stdin?.write(`watch ${pid}\n`)
+  }
+
+  /** It has ended. */
+  spare(pid: number): void {
+    this.#shell.stdin?.write(`spare ${pid}\n`)
   }
 
   /** The demo has cleaned up itself. */

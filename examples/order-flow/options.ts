@@ -38,16 +38,20 @@ export const HELP: string = `npm run demo -- [options]
 
 A retail order flow as separate processes on one bus. The shop reads invoices and publishes them as events,
 stock reacts with commands, billing keeps the ledger, reporting folds what it hears into figures. Every service
-keeps a SQLite file of its own; the summary is added up from the files of the consumers.
+keeps a SQLite file of its own, in which what it writes, what it has handled and what it publishes commit together;
+a relay takes the messages from there to the bus. The summary is added up from the files of the consumers, and
+checks that no message had an effect twice and that all books agree.
 
-  --transport NAME    sqlite (default), nats, rabbitmq, or memory with all services in one process
-  --url URL           a NATS or RabbitMQ server that runs already; without it the demo starts one of its own
-                      (two demos at the same time on one server would take each other's messages)
+  --transport NAME    sqlite (default), nats, rabbitmq, postgres, or memory with all services in one process
+  --url URL           a NATS, RabbitMQ or PostgreSQL server that runs already; without it the demo starts one of its
+                      own (two demos at the same time on one server would take each other's messages)
   --input FILE.csv    invoices to read; without it the demo makes some
   --seed N            makes generated invoices repeatable (default 1)
   --invoices N        how many to generate (default 400)
   --services N        instances of stock, billing and reporting each (default 1)
-  --chaos             kills a random service process every second with SIGKILL and starts it again
+  --chaos             kills a random service process every second with SIGKILL and starts it again, and every
+                      five seconds or so the demo's own broker; with sqlite, where a file is the broker, all
+                      processes that use it die at once. Who has got nowhere yet since it was started is spared
   --rate N            invoices a second that the shop publishes at most (default: no limit; with --chaos 64,
                       so that there is something to kill)
   --without NAME      leaves stock, billing or reporting out, to see that the summary is wrong then
@@ -91,7 +95,7 @@ export function optionsOf(args: readonly string[]): DemoOptions | 'help' {
   if (values.chaos && transport === 'memory') {
     throw new UsageError('--chaos kills processes, and with --transport memory all services are one process, whose death loses the messages with it')
   }
-  if (values.url !== undefined && transport !== 'nats' && transport !== 'rabbitmq') throw new UsageError(`--url names a broker, and ${transport} has none`)
+  if (values.url !== undefined && !hasServer(transport)) throw new UsageError(`--url names a broker, and ${transport} has none`)
   if (values.url !== undefined && !URL.canParse(values.url)) throw new UsageError('--url is not a URL')
   if (values.keep !== undefined && existsSync(values.keep) && !isEmptyFolder(values.keep)) throw new UsageError(`--keep needs a new or empty folder: ${values.keep}`)
   return {
@@ -109,6 +113,11 @@ export function optionsOf(args: readonly string[]): DemoOptions | 'help' {
     limitSeconds: whole('--limit-seconds', values['limit-seconds'], 1, 86_400),
     isJson: values.json,
   }
+}
+
+/** True where the transport is a server, which the demo can start for itself. */
+export function hasServer(transport: TransportName): transport is 'nats' | 'rabbitmq' | 'postgres' {
+  return transport !== 'sqlite' && transport !== 'memory'
 }
 
 function parsed(args: readonly string[]): ReturnType<typeof parseArgs<{ options: typeof OPTIONS }>> {

@@ -1,19 +1,32 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
-import { delimiter, join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
+import { execFile, execFileSync } from 'node:child_process'
+import { chmodSync, chownSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import type { Guard } from './guard.ts'
+import { Program, type ProgramPlan, freePort, programOf } from './program.ts'
 
-const START_MS_MAX = 60_000
-const STOP_MS_MAX = 10_000
+const run = promisify(execFile)
 
 /** A broker that belongs to this run of the demo. */
 export interface PrivateServer {
   readonly url: string
+  /** Stops it in order and starts it again with the same data. */
+  restart(): Promise<void>
+  /** Ends it as a crash does, and starts it again with the same data. */
+  killAndRestart(): Promise<void>
   /** Stops it; its data lies in the demo's folder and goes with that. */
   close(): Promise<void>
+}
+
+/** A server of the machine, started. */
+async function started(url: string, plan: ProgramPlan): Promise<PrivateServer> {
+  const program = new Program(plan)
+  await program.start()
+  const again = async (signal?: NodeJS.Signals): Promise<void> => {
+    await program.stop(signal)
+    await program.start()
+  }
+  return { url, restart: () => again(), killAndRestart: () => again('SIGKILL'), close: () => program.stop() }
 }
 
 /** Starts a NATS server with JetStream on a free port of this machine. */
@@ -22,9 +35,7 @@ export async function natsServer(dir: string, guard: Guard): Promise<PrivateServ
   const port = await freePort()
   const config = join(dir, 'nats.conf')
   writeFileSync(config, `listen: 127.0.0.1:${port}\njetstream { store_dir: ${JSON.stringify(join(dir, 'jetstream'))} }\n`)
-  const server = new Program('nats-server', command, ['-c', config], { dir, env: process.env, guard })
-  await server.ready(port)
-  return { url: `nats://127.0.0.1:${port}`, close: () => server.stop() }
+  return await started(`nats://127.0.0.1:${port}`, { name: 'nats-server', command, args: ['-c', config], dir, env: process.env, guard, port })
 }
 
 /** Starts a RabbitMQ server without plugins on a free port of this machine; it takes some seconds. */
@@ -36,15 +47,15 @@ export async function rabbitmqServer(dir: string, guard: Guard): Promise<Private
   const [port, distributionPort, mapperPort] = [await freePort(), await freePort(), await freePort()]
   const env = rabbitmqEnvironment(home, port, distributionPort, mapperPort)
   // As our own child; the server would start one that outlives it.
-  const mapper = new Program('epmd', programOf('epmd', ['/usr/bin', '/usr/lib/erlang/bin']), ['-port', `${mapperPort}`, '-address', '127.0.0.1'], { dir, env, guard })
+  const epmd = programOf('epmd', ['/usr/bin', '/usr/lib/erlang/bin'])
+  const mapper = new Program({ name: 'epmd', command: epmd, args: ['-port', `${mapperPort}`, '-address', '127.0.0.1'], dir, env, guard, port: mapperPort })
   try {
-    await mapper.ready(mapperPort)
-    const server = new Program('rabbitmq-server', command, [], { dir: home, env, guard })
-    await server.ready(port)
+    await mapper.start()
+    const server = await started(`amqp://guest:guest@127.0.0.1:${port}`, { name: 'rabbitmq-server', command, args: [], dir: home, env, guard, port })
     return {
-      url: `amqp://guest:guest@127.0.0.1:${port}`,
+      ...server,
       async close() {
-        await server.stop()
+        await server.close()
         await mapper.stop('SIGKILL')
       },
     }
@@ -77,82 +88,42 @@ function rabbitmqEnvironment(home: string, port: number, distributionPort: numbe
   }
 }
 
-interface ProgramOptions {
-  readonly dir: string
-  readonly env: NodeJS.ProcessEnv
-  readonly guard: Guard
-}
-
-/** A program of the machine that runs as long as the demo. */
-class Program {
-  readonly #name: string
-  readonly #child: ChildProcess
-  readonly #ended: Promise<unknown>
-  readonly #logFile: string
-  #isRunning = true
-
-  constructor(name: string, command: string, args: readonly string[], { dir, env, guard }: ProgramOptions) {
-    this.#name = name
-    this.#logFile = join(dir, `${name}.log`)
-    const log = openSync(this.#logFile, 'a')
-    // Out of the reach of Ctrl-C: the services still need it while they stop.
-    this.#child = spawn(command, args, { cwd: dir, env, stdio: ['ignore', log, log], detached: true })
-    this.#ended = new Promise((resolve) => {
-      this.#child.once('exit', resolve)
-      this.#child.once('error', resolve)
-    }).then(() => (this.#isRunning = false))
-    if (this.#child.pid !== undefined) guard.watch(this.#child.pid)
+/** Starts a PostgreSQL server with an empty database on a free port of this machine. */
+export async function postgresServer(dir: string, guard: Guard): Promise<PrivateServer> {
+  const home = join(dir, 'postgres')
+  mkdirSync(home)
+  const account = postgresAccount()
+  if (account !== undefined) {
+    chownSync(home, account.uid, account.gid)
+    chmodSync(dir, 0o711)
   }
-
-  /** Waits until the program takes connections. */
-  async ready(port: number): Promise<void> {
-    const endAtMs = performance.now() + START_MS_MAX
-    while (!(await accepts(port))) {
-      if (this.#isRunning && performance.now() < endAtMs) await delay(50)
-      else {
-        await this.stop('SIGKILL')
-        throw new Error(`${this.#name} did not start. Its log ends with:\n${readFileSync(this.#logFile, 'utf8').slice(-2_000)}`)
-      }
-    }
-  }
-
-  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
-    if (!this.#isRunning) return
-    this.#child.kill(signal)
-    const late = setTimeout(() => this.#child.kill('SIGKILL'), STOP_MS_MAX)
-    await this.#ended
-    clearTimeout(late)
-  }
-}
-
-function programOf(name: string, folders: readonly string[], isFolderFirst = false): string {
-  const path = (process.env['PATH'] ?? '').split(delimiter)
-  const found = (isFolderFirst ? [...folders, ...path] : [...path, ...folders]).map((folder) => join(folder, name)).find((file) => existsSync(file))
-  if (found === undefined) {
-    throw new Error(`${name} is not installed. On Debian or Ubuntu: apt-get install ${name === 'epmd' ? 'rabbitmq-server' : name}. Or name a running broker with --url`)
-  }
-  return found
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  if (address === null || typeof address === 'string') throw new Error('no free port')
-  return address.port
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: '127.0.0.1', port })
-    const end = (isOpen: boolean): void => {
-      socket.destroy()
-      resolve(isOpen)
-    }
-    socket.once('connect', () => end(true))
-    socket.once('error', () => end(false))
-    socket.setTimeout(1_000, () => end(false))
+  const folders = postgresFolders()
+  const [command, initdb, ready] = [programOf('postgres', folders, true), programOf('initdb', folders, true), programOf('pg_isready', folders)]
+  const port = await freePort()
+  const data = join(home, 'data')
+  await run(initdb, ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync'], { ...account, cwd: home })
+  return await started(`postgres://postgres@127.0.0.1:${port}/postgres`, {
+    name: 'postgres', command, args: ['-D', data, '-p', `${port}`, '-c', 'listen_addresses=127.0.0.1', '-c', `unix_socket_directories=${home}`], dir: home, env: process.env, guard, port, account,
+    isReady: () => run(ready, ['-q', '-h', '127.0.0.1', '-p', `${port}`]).then(() => true, () => false),
+    // Fast shutdown; the default waits for every client to go away.
+    stopSignal: 'SIGINT',
+    tooEarly: /pre-existing shared memory block|lock file "postmaster.pid" already exists/,
   })
+}
+
+/** PostgreSQL refuses to run as root: there it gets the account that its package made. */
+function postgresAccount(): { readonly uid: number; readonly gid: number } | undefined {
+  if (process.getuid?.() !== 0) return undefined
+  const id = (flag: string): number => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }))
+  return { uid: id('-u'), gid: id('-g') }
+}
+
+/** Debian keeps each major version in its own folder, outside the PATH; newest first. */
+function postgresFolders(): readonly string[] {
+  const root = '/usr/lib/postgresql'
+  try {
+    return readdirSync(root).toSorted((a, b) => Number(b) - Number(a)).map((version) => join(root, version, 'bin'))
+  } catch {
+    return []
+  }
 }

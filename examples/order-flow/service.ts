@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { type Bus, type Transport, createBus, silentLogger } from 'trunkline'
-import { ServiceFile } from './service-file.ts'
+import { type Sqlite, sqlite } from 'trunkline/sqlite'
+import { addToFact, makeTables, setFact } from './service-tables.ts'
 
 /** The services of the order flow. */
 export const SERVICES = ['shop', 'stock', 'billing', 'reporting'] as const
@@ -19,6 +20,8 @@ export interface ServiceSetup {
   readonly instance: number
   /** The invoices; for the shop only. */
   readonly input?: string
+  /** The shop begins when this file is there. */
+  readonly door?: string
   /** Invoices that the shop publishes in a second at most; undefined for as many as it can. */
   readonly invoicesPerSecond?: number | undefined
   /** Called when the service cannot go on by itself; started again, it goes on where it was. */
@@ -39,34 +42,42 @@ export function serviceFilePath(dir: string, service: ServiceName): string {
   return join(dir, `${service}.db`)
 }
 
-/** Opens a service's file and makes its bus; the service subscribes its handlers and starts it. */
-export async function openService(name: ServiceName, setup: ServiceSetup, tables: string): Promise<{ readonly bus: Bus; readonly file: ServiceFile }> {
-  const file = await ServiceFile.open(serviceFilePath(setup.dir, name), tables)
+/** A service before it is started. */
+export interface OpenService {
+  readonly bus: Bus
+  /** The service's own database: what its handlers write, what they have handled, and what they publish commit in it together. */
+  readonly store: Sqlite
+}
+
+/** Time after which others take over what a dead instance held. Short, so that chaos stays lively. */
+const TAKEOVER_MS = 2_000
+
+/** Makes a service's tables, its store and its bus; the service subscribes its handlers and starts it. */
+export async function openService(name: ServiceName, setup: ServiceSetup, tables: string): Promise<OpenService> {
+  const file = serviceFilePath(setup.dir, name)
+  await makeTables(file, tables)
+  const store = sqlite({ file, leaseMs: TAKEOVER_MS })
   const bus = createBus({
     service: { name },
     transport: setup.transport,
+    outbox: store.outbox,
     // The summary counts what went wrong, and chaos makes much of it.
     logger: silentLogger,
     // Every death of a process counts as an attempt of what it was handling, and chaos kills often.
-    defaults: { retry: { attemptsMax: 20, initialMs: 100, maxMs: 1_000 } },
+    defaults: { retry: { attemptsMax: 100, initialMs: 100, maxMs: 1_000 } },
   })
   bus.observe((event) => {
-    if (event.kind === 'delivery-retried') void file.addToFact('retried', 1).catch(() => {})
+    if (event.kind === 'delivery-retried') void store.transaction(({ tx }) => addToFact(tx, 'retried', 1)).catch(() => {})
   })
-  return { bus, file }
+  return { bus, store }
 }
 
 /** Starts the bus and says so in the service's file. */
-export async function startService(bus: Bus, file: ServiceFile, setup: ServiceSetup): Promise<RunningService> {
+export async function startService({ bus, store }: OpenService, setup: ServiceSetup): Promise<RunningService> {
   await bus.start()
   // From now on the groups exist, whatever happens to this process.
-  await file.setFact(`ready-${setup.instance}`, process.pid)
-  return {
-    async stop() {
-      await bus.stop()
-      file[Symbol.dispose]()
-    },
-  }
+  await store.transaction(({ tx }) => setFact(tx, `ready-${setup.instance}`, process.pid))
+  return { stop: () => bus.stop() }
 }
 
 /** True for messages of this run. Others were left behind on the broker by a run that was broken off. */

@@ -1,29 +1,35 @@
-import { createReadStream } from 'node:fs'
+import { createReadStream, existsSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Bus, isTrunklineError, reject } from 'trunkline'
+import { type Unit, reject } from 'trunkline'
+import type { Sqlite, SqliteHandle } from 'trunkline/sqlite'
 import { InvoiceCancelled, InvoiceRecorded, RecordLine } from './contracts.ts'
 import { fieldsOf } from './csv.ts'
-import { type FileItem, fileItems, isCancellation, readLine } from './invoices.ts'
-import type { ServiceFile } from './service-file.ts'
+import { type FileItem, type Invoice, fileItems, isCancellation, readLine } from './invoices.ts'
+import { amountOf, amountText, priceOf } from './money.ts'
+import { factOf, setFact } from './service-tables.ts'
 import { type RunningService, type ServiceSetup, isOfRun, openService, startService } from './service.ts'
 
-/** Messages that are on their way to the broker at the same time. */
+/** Items of the file that share one transaction. */
 const WINDOW = 64
-const PUBLISH_TRIES = 10
+/** Messages that may wait in the outbox before the shop reads on. */
+const WAITING_MAX = 1_000
+const LOOK_MS = 50
 /** Longest text of a broken line that travels with its command. */
 const TEXT_MAX = 4_000
 
+// What left the shop; the summary compares what the others made of it.
 const TABLES = `
-  CREATE TABLE IF NOT EXISTS published (line INTEGER PRIMARY KEY, kind TEXT NOT NULL);
+  CREATE TABLE IF NOT EXISTS published (line INTEGER PRIMARY KEY, kind TEXT NOT NULL, message_id TEXT NOT NULL, pieces INTEGER NOT NULL, amount TEXT NOT NULL);
 `
 
 /**
- * Reads the file and publishes what is in it. Where it stands is recorded after the broker has confirmed, so a
- * shop that died publishes its last messages again, under the same ids, and loses none.
+ * Reads the file and publishes what is in it. Its place in the file and the messages up to there are one transaction: a shop
+ * that died goes on where it was, and nothing is published twice or forgotten.
  */
 export async function startShop(setup: ServiceSetup): Promise<RunningService> {
-  const { bus, file } = await openService('shop', setup, TABLES)
-  bus.handle(RecordLine, async (message) => {
+  const service = await openService('shop', setup, TABLES)
+  const { bus, store } = service
+  bus.handle(RecordLine, { within: store }, (message, { tx, publish }) => {
     if (!isOfRun(setup, message)) return
     const { line, text, isCut, problem } = message.data
     const fields = isCut ? undefined : fieldsOf(text)
@@ -31,11 +37,12 @@ export async function startShop(setup: ServiceSetup): Promise<RunningService> {
     // No attempt can succeed before somebody changes this program, so it becomes a dead letter at once.
     if (typeof read === 'string') throw reject(new Error(`line ${line}: ${problem}`))
     const { article, ...head } = read
-    await publishItem(bus, setup.run, { kind: 'invoice', line, resumeLine: line, invoice: { ...head, lines: [article] } })
+    tx.prepare('DELETE FROM published WHERE line = ?').run(line)
+    publishInvoice({ tx, publish }, setup.run, line, { ...head, lines: [article] })
   })
-  const running = await startService(bus, file, setup)
+  const running = await startService(service, setup)
   const closing = new AbortController()
-  const work = publishFile(bus, file, setup, closing.signal)
+  const work = publishFile(store, setup, closing.signal)
   work.catch((error: unknown) => {
     if (!closing.signal.aborted) setup.failed(error)
   })
@@ -48,52 +55,60 @@ export async function startShop(setup: ServiceSetup): Promise<RunningService> {
   }
 }
 
-async function publishFile(bus: Bus, file: ServiceFile, setup: ServiceSetup, signal: AbortSignal): Promise<void> {
-  const { input } = setup
+async function publishFile(store: Sqlite, setup: ServiceSetup, signal: AbortSignal): Promise<void> {
+  const { input, door, invoicesPerSecond: perSecond } = setup
   if (input === undefined) throw new Error('the shop needs a file')
-  if (file.fact('finished') === 1) return
-  const perSecond = setup.invoicesPerSecond
+  while (door !== undefined && !existsSync(door)) await delay(LOOK_MS, undefined, { signal })
+  const { fromLine, isFinished } = await store.transaction(({ tx }) => {
+    const place = factOf(tx, 'next-line') ?? 1
+    setFact(tx, 'began-at-line', place)
+    return { fromLine: place, isFinished: factOf(tx, 'finished') === 1 }
+  })
+  if (isFinished) return
   const window = perSecond === undefined ? WINDOW : Math.min(WINDOW, Math.max(1, Math.floor(perSecond / 4)))
-  const fromLine = file.fact('next-line') ?? 1
-  await file.setFact('began-at-line', fromLine)
   let items: FileItem[] = []
   for await (const item of fileItems(() => createReadStream(input), fromLine)) {
     items.push(item)
     if (items.length < window) continue
-    await publishItems(bus, file, setup.run, items)
+    await publishItems(store, setup.run, items, false)
     if (perSecond !== undefined) await delay((1_000 * items.length) / perSecond, undefined, { signal })
+    while ((await store.outbox.stats()).waiting > WAITING_MAX) await delay(LOOK_MS, undefined, { signal })
     signal.throwIfAborted()
     items = []
   }
-  await publishItems(bus, file, setup.run, items)
-  await file.setFact('finished', 1)
+  await publishItems(store, setup.run, items, true)
 }
 
-async function publishItems(bus: Bus, file: ServiceFile, run: string, items: readonly FileItem[]): Promise<void> {
-  await Promise.all(items.map((item) => publishItem(bus, run, item)))
-  await file.transaction(() => {
-    const insert = file.database.prepare('INSERT OR IGNORE INTO published (line, kind) VALUES (?, ?)')
-    for (const { line, kind } of items) insert.run(line, kind)
+async function publishItems(store: Sqlite, run: string, items: readonly FileItem[], isLast: boolean): Promise<void> {
+  await store.transaction((unit) => {
+    for (const item of items) publishItem(unit, run, item)
     const last = items.at(-1)
-    if (last !== undefined) file.writeFact('next-line', last.resumeLine)
+    if (last !== undefined) setFact(unit.tx, 'next-line', last.resumeLine)
+    if (isLast) setFact(unit.tx, 'finished', 1)
   })
 }
 
-/** Publishes until the broker has confirmed. The id comes from the place in the file, so a second try is the same message. */
-async function publishItem(bus: Bus, run: string, item: FileItem): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      if (item.kind === 'refused') {
-        const data = { line: item.line, text: item.text.slice(0, TEXT_MAX), isCut: item.text.length > TEXT_MAX, problem: item.problem }
-        return await bus.send(RecordLine, data, { id: `${run}.line.${item.line}` })
-      }
-      const { invoice } = item
-      const contract = isCancellation(invoice.invoiceNo) ? InvoiceCancelled : InvoiceRecorded
-      return await bus.publish(contract, { ...invoice, lines: [...invoice.lines] }, { id: `${run}.invoice.${item.line}` })
-    } catch (error) {
-      const isWorthAnother = isTrunklineError(error) && error.disposition === 'retry' && error.code !== 'bus.not_running'
-      if (!isWorthAnother || attempt === PUBLISH_TRIES) throw error
-      await delay(100 * attempt)
-    }
+type Publishing = Pick<Unit<SqliteHandle>, 'tx' | 'publish'>
+
+function publishItem(unit: Unit<SqliteHandle>, run: string, item: FileItem): void {
+  // A broken line inside an invoice comes before it: who goes on at the invoice's first line meets it again.
+  if (unit.tx.prepare('SELECT 1 FROM published WHERE line = ?').get(item.line) !== undefined) return
+  if (item.kind === 'invoice') {
+    publishInvoice(unit, run, item.line, item.invoice)
+    return
   }
+  const id = `${run}.line.${item.line}`
+  unit.tx.prepare(`INSERT INTO published VALUES (?, 'refused', ?, 0, '0')`).run(item.line, id)
+  unit.send(RecordLine, { line: item.line, text: item.text.slice(0, TEXT_MAX), isCut: item.text.length > TEXT_MAX, problem: item.problem }, { id })
+}
+
+function publishInvoice({ tx, publish }: Publishing, run: string, line: number, invoice: Invoice): void {
+  const id = `${run}.invoice.${line}`
+  let [pieces, amount] = [0, 0n]
+  for (const { quantity, unitPrice } of invoice.lines) {
+    pieces += quantity
+    amount += priceOf(amountOf(unitPrice), quantity)
+  }
+  tx.prepare(`INSERT INTO published VALUES (?, 'invoice', ?, ?, ?)`).run(line, id, pieces, amountText(amount))
+  publish(isCancellation(invoice.invoiceNo) ? InvoiceCancelled : InvoiceRecorded, { ...invoice, lines: [...invoice.lines] }, { id })
 }

@@ -3,26 +3,33 @@ import { isCancellation } from './invoices.ts'
 import { amountOf, amountText, priceOf } from './money.ts'
 import { type RunningService, type ServiceSetup, isOfRun, openService, startService } from './service.ts'
 
+// Nothing here is unique by message: a second effect would stand in the inventory as a second row.
 const TABLES = `
+  CREATE TABLE IF NOT EXISTS inventory (
+    movement INTEGER PRIMARY KEY AUTOINCREMENT, message_id TEXT NOT NULL, position INTEGER NOT NULL, stock_code TEXT NOT NULL, pieces INTEGER NOT NULL
+  );
+  CREATE INDEX IF NOT EXISTS inventory_by_message ON inventory (position, message_id);
   CREATE TABLE IF NOT EXISTS articles (stock_code TEXT PRIMARY KEY, pieces INTEGER NOT NULL) WITHOUT ROWID;
 `
 
-/** Moves goods for every invoice and then has its amount booked: an event comes in, a command goes out. */
+/** Moves goods for every invoice and has its amount booked: an event comes in, a command goes out, in one transaction with the rows. */
 export async function startStock(setup: ServiceSetup): Promise<RunningService> {
-  const { bus, file } = await openService('stock', setup, TABLES)
-  bus.on([InvoiceRecorded, InvoiceCancelled], { group: 'movements' }, async (message) => {
+  const service = await openService('stock', setup, TABLES)
+  const { bus, store } = service
+  bus.on([InvoiceRecorded, InvoiceCancelled], { group: 'movements', within: store }, (message, { tx, send }) => {
     if (!isOfRun(setup, message)) return
     const { data } = message
-    await file.once(message, (database) => {
-      const move = database.prepare('INSERT INTO articles VALUES (?, ?) ON CONFLICT DO UPDATE SET pieces = pieces + excluded.pieces')
-      for (const line of data.lines) move.run(line.stockCode, -line.quantity)
-    })
+    const insert = tx.prepare('INSERT INTO inventory (message_id, position, stock_code, pieces) VALUES (?, ?, ?, ?)')
+    const count = tx.prepare('INSERT INTO articles VALUES (?, ?) ON CONFLICT DO UPDATE SET pieces = pieces + excluded.pieces')
     let amount = 0n
-    for (const line of data.lines) amount += priceOf(amountOf(line.unitPrice), line.quantity)
+    for (const [at, { stockCode, quantity, unitPrice }] of data.lines.entries()) {
+      insert.run(message.id, at + 1, stockCode, -quantity)
+      count.run(stockCode, -quantity)
+      amount += priceOf(amountOf(unitPrice), quantity)
+    }
     const { invoiceNo, country } = data
     const kind = isCancellation(invoiceNo) ? 'cancellation' : 'sale'
-    // Sent for a repeated event, too: the first run may have died before this line. The id tells billing that it is the same command.
-    await bus.send(PostEntry, { account: accountOf(data), invoiceNo, kind, amount: amountText(amount), country }, { id: `${message.id}.entry` })
+    send(PostEntry, { account: accountOf(data), invoiceNo, kind, amount: amountText(amount), country }, { id: `${message.id}.entry` })
   })
-  return await startService(bus, file, setup)
+  return await startService(service, setup)
 }

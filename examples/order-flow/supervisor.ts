@@ -1,25 +1,29 @@
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Bus, type Transport, createBus, silentLogger } from 'trunkline'
-import { GetBalance, RecordLine } from './contracts.ts'
+import type { Transport } from 'trunkline'
+import { readBooks } from './books.ts'
+import { Chaos, type Victim } from './chaos.ts'
+import { RecordLine } from './contracts.ts'
 import { type Progress, isReady, readFigures, readProgress } from './figures.ts'
 import { type Fleet, InProcessFleet, ProcessFleet } from './fleet.ts'
 import { type Totals, writeInvoices } from './generator.ts'
 import { Guard } from './guard.ts'
-import type { DemoOptions } from './options.ts'
-import { type PrivateServer, natsServer, rabbitmqServer } from './servers.ts'
+import { Observer } from './observer.ts'
+import { type DemoOptions, hasServer } from './options.ts'
+import { type PrivateServer, natsServer, postgresServer, rabbitmqServer } from './servers.ts'
 import { SERVICES, type ServicePlan } from './service.ts'
 import type { DemoResult, LostMessage } from './summary.ts'
 import type { ProgressLine } from './terminal.ts'
 import { type TransportChoice, memoryTransport, transportOf } from './transports.ts'
 
 const LOOK_MS = 200
-const KILL_MS = 1_000
+/** Time without an effect after which dead letters may be the reason. On some brokers listing them is work. */
+const QUIET_MS = 1_000
 const READY_SECONDS_MAX = 60
-const ASK_TRIES = 20
+const SERVERS = { nats: natsServer, rabbitmq: rabbitmqServer, postgres: postgresServer } as const
 
 /** Runs the whole demo and cleans up behind it, also when `signal` breaks it off. */
 export async function runDemo(options: DemoOptions, line: ProgressLine, signal: AbortSignal): Promise<DemoResult> {
@@ -29,12 +33,12 @@ export async function runDemo(options: DemoOptions, line: ProgressLine, signal: 
   let server: PrivateServer | undefined
   try {
     const generated = options.input === undefined ? generate(options, dir) : undefined
-    if (options.url === undefined && (options.transport === 'nats' || options.transport === 'rabbitmq')) {
+    if (options.url === undefined && hasServer(options.transport)) {
       line.say(`starting a private ${options.transport} server`)
-      server = await (options.transport === 'nats' ? natsServer : rabbitmqServer)(dir, guard)
+      server = await SERVERS[options.transport](dir, guard)
     }
     signal.throwIfAborted()
-    const run = new Run({ options, line, signal, dir, expected: generated?.totals, input: options.input ?? generated?.file ?? '' })
+    const run = new Run({ options, line, signal, dir, server, expected: generated?.totals, input: options.input ?? generated?.file ?? '' })
     return await run.through(choiceOf(options, dir, server?.url))
   } finally {
     line.clear()
@@ -52,9 +56,10 @@ function generate(options: DemoOptions, dir: string): { readonly file: string; r
 function choiceOf(options: DemoOptions, dir: string, privateUrl: string | undefined): TransportChoice | undefined {
   if (options.transport === 'memory') return undefined
   if (options.transport === 'sqlite') return { kind: 'sqlite', file: join(dir, 'bus.db') }
+  const url = options.url ?? privateUrl ?? ''
   // On somebody else's broker the demo keeps to names of its own.
   const namespace = options.url === undefined ? 'trunkline' : 'trunkline-demo'
-  return { kind: options.transport, url: options.url ?? privateUrl ?? '', namespace }
+  return options.transport === 'postgres' ? { kind: 'postgres', url, schema: namespace.replace('-', '_') } : { kind: options.transport, url, namespace }
 }
 
 interface RunParts {
@@ -62,8 +67,19 @@ interface RunParts {
   readonly line: ProgressLine
   readonly signal: AbortSignal
   readonly dir: string
+  /** The demo's own broker; undefined where there is none, or one that belongs to somebody else. */
+  readonly server: PrivateServer | undefined
   readonly input: string
   readonly expected: Totals | undefined
+}
+
+/** How the part with the services ended. */
+interface RunEnd {
+  readonly serviceKills: number
+  readonly brokerKills: number
+  readonly answer: DemoResult['answer']
+  readonly deadLetters: readonly LostMessage[]
+  readonly problem: string | undefined
 }
 
 /** One run, from the first process to the summary. */
@@ -71,98 +87,128 @@ class Run {
   readonly #parts: RunParts
   readonly #id = randomBytes(5).toString('hex')
   readonly #startMs = performance.now()
+  readonly #door: string
+  #chaos: Chaos | undefined
+  #givenUp: readonly LostMessage[] = []
+  #listing: Promise<void> | undefined
 
   constructor(parts: RunParts) {
     this.#parts = parts
+    this.#door = join(parts.dir, 'shop-is-open')
   }
 
   async through(choice: TransportChoice | undefined): Promise<DemoResult> {
+    const { options, server, signal } = this.#parts
     const memoryFleet = choice === undefined ? new InProcessFleet() : undefined
     await using fleet: Fleet = memoryFleet ?? new ProcessFleet(choice ?? { kind: 'sqlite', file: '' })
-    const transport = memoryFleet === undefined && choice !== undefined ? await transportOf(choice) : memoryTransport((memoryFleet ?? new InProcessFleet()).broker)
-    await using bus = await supervisorBus(transport)
+    const transport = async (): Promise<Transport> => (choice === undefined ? memoryTransport((memoryFleet ?? new InProcessFleet()).broker) : await transportOf(choice))
+    const observer = new Observer(transport, this.#id)
+    // A broker that is not there is found here, before anything is started.
+    await observer.deadLetters()
     await this.#startServices(fleet)
-    const problem = await this.#untilHandled(fleet, bus)
-    const answer = problem === undefined ? await this.#askBalance(bus) : undefined
-    const deadLetters = await this.#deadLetters(bus)
-    if (this.#parts.options.url !== undefined) await this.#removeDeadLetters(bus)
+    if (options.hasChaos) await this.#beginChaos(fleet)
+    writeFileSync(this.#door, '')
+    const problem = await this.#untilHandled(fleet, observer)
+    await this.#chaos?.end()
+    await this.#listing
+    const answer = problem === undefined ? await observer.balance(signal) : undefined
+    const deadLetters = await observer.deadLetters()
+    if (server === undefined && options.url !== undefined) await observer.removeDeadLetters()
     await fleet.stop()
-    return this.#result({ fleet, answer, deadLetters, problem })
+    return this.#result({ serviceKills: fleet.kills, brokerKills: this.#chaos?.brokerKills ?? 0, answer, deadLetters, problem })
   }
 
-  #result(end: { readonly fleet: Fleet; readonly answer: DemoResult['answer']; readonly deadLetters: readonly LostMessage[]; readonly problem: string | undefined }): DemoResult {
+  #result(end: RunEnd): DemoResult {
     const { options, dir, expected } = this.#parts
+    const [figures, books, progress] = [readFigures(dir), readBooks(dir), readProgress(dir)]
     const { deadLetters, answer } = end
-    const figures = readFigures(dir)
-    const result = {
-      figures,
-      progress: readProgress(dir),
-      deadLetters,
-      answer,
-      transport: options.transport,
-      seconds: Math.round((performance.now() - this.#startMs) / 100) / 10,
-      kills: end.fleet.kills,
-      expected,
-    }
     const unexpected = deadLetters.find(({ type }) => type !== RecordLine.type)
     let { problem } = end
     if (unexpected !== undefined) problem ??= `${unexpected.group} gave up a message: ${unexpected.reason}`
-    if (answer !== undefined && answer.balance !== figures.reported) problem ??= `billing says ${answer.balance}, reporting heard ${figures.reported}`
-    if (expected !== undefined && !matches(expected, result.figures)) problem ??= 'the figures are not those of the generated invoices'
-    return { ...result, problem }
+    problem ??= books.mistakes[0]
+    if (answer !== undefined && (answer.balance !== figures.reported || answer.balance !== books.balance)) problem ??= `billing says ${answer.balance}, its ledger ${books.balance}, and reporting heard ${figures.reported}`
+    if (expected !== undefined && !matches(expected, figures)) problem ??= 'the figures are not those of the generated invoices'
+    const seconds = Math.round((performance.now() - this.#startMs) / 100) / 10
+    return { ...end, figures, books, progress, transport: options.transport, seconds, expected, problem }
   }
 
   /** The consumers first: an event goes to the groups that exist when it is published. */
   async #startServices(fleet: Fleet): Promise<void> {
-    const { options, line, dir, signal } = this.#parts
-    const wanted = SERVICES.filter((name) => name !== 'shop' && name !== options.without)
-    const instances = wanted.flatMap((service) => Array.from({ length: options.services }, (_, at) => ({ service, instance: at + 1 })))
+    const { options, line, input } = this.#parts
+    const consumers = SERVICES.filter((name) => name !== 'shop' && name !== options.without)
+    const instances = consumers.flatMap((service) => Array.from({ length: options.services }, (_, at) => ({ service, instance: at + 1 })))
     line.show(`starting ${instances.length + 1} services`)
     for (const { service, instance } of instances) await fleet.start(service, this.#plan(instance))
+    await this.#untilReady(fleet, instances)
+    const rate = options.invoicesPerSecond === undefined ? {} : { invoicesPerSecond: options.invoicesPerSecond }
+    await fleet.start('shop', { ...this.#plan(1), input, door: this.#door, ...rate })
+    await this.#untilReady(fleet, [{ service: 'shop', instance: 1 }])
+  }
+
+  async #untilReady(fleet: Fleet, instances: readonly { readonly service: (typeof SERVICES)[number]; readonly instance: number }[]): Promise<void> {
+    const { dir, signal } = this.#parts
     const endMs = performance.now() + READY_SECONDS_MAX * 1_000
     while (!instances.every(({ service, instance }) => isReady(dir, service, instance))) {
       if (fleet.failure !== undefined) throw new Error(fleet.failure)
       if (performance.now() > endMs) throw new Error(`the services were not ready after ${READY_SECONDS_MAX} s`)
       await delay(50, undefined, { signal })
     }
-    await fleet.start('shop', { ...this.#plan(1), input: this.#parts.input, ...(options.invoicesPerSecond === undefined ? {} : { invoicesPerSecond: options.invoicesPerSecond }) })
   }
 
   #plan(instance: number): ServicePlan {
     return { dir: this.#parts.dir, run: this.#id, instance }
   }
 
+  async #beginChaos(fleet: Fleet): Promise<void> {
+    const { options, server, line } = this.#parts
+    if (options.transport === 'rabbitmq' && server !== undefined) {
+      // 3.10 can bring a quorum queue that was declared only just now back empty after a SIGKILL. A restart in order makes it known to the disk.
+      line.show('restarting the broker in order, so that its new queues are on disk')
+      await server.restart()
+    }
+    // Where a file is the broker, its death is that of all who use it.
+    const file: Victim | undefined = options.transport === 'sqlite' ? { killAndRestart: () => fleet.killAll() } : undefined
+    this.#chaos = new Chaos(fleet, server ?? file, performance.now())
+  }
+
   /** Resolves when everything published was handled or given up; with a text, when that does not come about. */
-  async #untilHandled(fleet: Fleet, bus: Bus): Promise<string | undefined> {
+  async #untilHandled(fleet: Fleet, observer: Observer): Promise<string | undefined> {
     const { options, line, dir, signal } = this.#parts
     const { stallSeconds, limitSeconds } = options
     let last = ''
     let movedMs = performance.now()
-    let nextKillMs = performance.now() + KILL_MS
     for (;;) {
       const nowMs = performance.now()
       const progress = readProgress(dir)
-      line.show(this.#text(progress, fleet))
-      if (fleet.failure !== undefined) return fleet.failure
-      if (progress.isShopFinished && (await this.#isHandled(progress, bus))) return undefined
+      const text = this.#text(progress, fleet)
+      line.show(text)
+      const failure = fleet.failure ?? this.#chaos?.failure
+      if (failure !== undefined) return failure
+      if (progress.isShopFinished && this.#isHandled(progress)) return undefined
       const moved = JSON.stringify({ ...progress, retries: 0 })
       if (moved !== last) {
         last = moved
         movedMs = nowMs
       }
-      if (nowMs - movedMs > stallSeconds * 1_000) return `nothing has moved for ${stallSeconds} s: ${this.#text(progress, fleet)}`
-      if (nowMs - this.#startMs > limitSeconds * 1_000) return `not finished after ${limitSeconds} s: ${this.#text(progress, fleet)}`
-      if (options.hasChaos && nowMs >= nextKillMs && fleet.killOne(Math.random())) nextKillMs = nowMs + KILL_MS
+      if (progress.isShopFinished && nowMs - movedMs >= QUIET_MS) this.#listDeadLetters(observer)
+      if (nowMs - movedMs > stallSeconds * 1_000) return `nothing has moved for ${stallSeconds} s: ${text}`
+      if (nowMs - this.#startMs > limitSeconds * 1_000) return `not finished after ${limitSeconds} s: ${text}`
+      this.#chaos?.strike(nowMs, { ...progress, shop: progress.published + progress.refused })
       await delay(LOOK_MS, undefined, { signal })
     }
   }
 
-  async #isHandled(progress: Progress, bus: Bus): Promise<boolean> {
+  /** Beside the rest: a broker that is dead at this moment answers late, or not at all. */
+  #listDeadLetters(observer: Observer): void {
+    this.#listing ??= observer.deadLetters().then(
+      (givenUp) => void (this.#givenUp = givenUp),
+      () => undefined,
+    ).finally(() => (this.#listing = undefined))
+  }
+
+  #isHandled(progress: Progress): boolean {
     const { published, refused, stock, billing, reporting } = progress
-    if (refused === 0 && stock === published && billing === stock && reporting === published + billing) return true
-    // Only now: on some brokers listing dead letters is work.
-    const given = await this.#deadLetters(bus)
-    const of = (group: string): number => given.filter((letter) => letter.group === group).length
+    const of = (group: string): number => this.#givenUp.filter((letter) => letter.group === group).length
     const isThrough = of(RecordLine.type) >= refused
     const isStockThrough = stock + of('stock.movements') >= published
     const isBillingThrough = billing + of('billing.post-entry') >= stock
@@ -173,36 +219,8 @@ class Run {
     const { published, refused, stock, billing, reporting, retries, isShopFinished } = progress
     const seconds = ((performance.now() - this.#startMs) / 1_000).toFixed(1)
     const shop = `shop ${published} published${refused === 0 ? '' : `, ${refused} lines refused`}${isShopFinished ? '' : ' …'}`
-    return `${seconds} s | ${shop} | stock ${stock} | billing ${billing} | reporting ${reporting} | retries ${retries} | kills ${fleet.kills}`
-  }
-
-  /** Asks again while the last victim of chaos is still on its way back. */
-  async #askBalance(bus: Bus): Promise<DemoResult['answer']> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await bus.ask(GetBalance, {}, { timeoutMs: 5_000 })
-      } catch (error) {
-        if (attempt === ASK_TRIES) throw error
-        await delay(250, undefined, { signal: this.#parts.signal })
-      }
-    }
-  }
-
-  /** One for each message and group: a message that was published twice is one all the same. */
-  async #deadLetters(bus: Bus): Promise<readonly LostMessage[]> {
-    const found = new Map<string, LostMessage>()
-    for await (const { group, message, record } of bus.deadLetters.all()) {
-      if (!message.id.startsWith(`${this.#id}.`)) continue
-      const reason = record.errors.at(-1)?.message ?? record.reason
-      found.set(`${group} ${message.id}`, { id: message.id, group, type: message.type, reason })
-    }
-    return [...found.values()]
-  }
-
-  async #removeDeadLetters(bus: Bus): Promise<void> {
-    const ids: string[] = []
-    for await (const { id, message } of bus.deadLetters.all()) if (message.id.startsWith(`${this.#id}.`)) ids.push(id)
-    for (const id of ids) await bus.deadLetters.skip(id)
+    const kills = this.#chaos === undefined ? '' : ` | kills ${fleet.kills} + ${this.#chaos.brokerKills}`
+    return `${seconds} s | ${shop} | stock ${stock} | billing ${billing} | reporting ${reporting} | retries ${retries}${kills}`
   }
 }
 
@@ -210,10 +228,4 @@ function matches(expected: Totals, found: Totals): boolean {
   return (
     expected.invoices === found.invoices && expected.cancellations === found.cancellations && expected.gross === found.gross && expected.cancelled === found.cancelled
   )
-}
-
-async function supervisorBus(transport: Transport): Promise<Bus> {
-  const bus = createBus({ service: { name: 'supervisor' }, transport, logger: silentLogger })
-  await bus.start()
-  return bus
 }

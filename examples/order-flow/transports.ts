@@ -6,9 +6,10 @@ export type TransportChoice =
   | { readonly kind: 'sqlite'; readonly file: string }
   | { readonly kind: 'nats'; readonly url: string; readonly namespace: string }
   | { readonly kind: 'rabbitmq'; readonly url: string; readonly namespace: string }
+  | { readonly kind: 'postgres'; readonly url: string; readonly schema: string }
 
 /** Names of the transports that the demo runs on. */
-export const TRANSPORTS = ['sqlite', 'nats', 'rabbitmq', 'memory'] as const
+export const TRANSPORTS = ['sqlite', 'nats', 'rabbitmq', 'postgres', 'memory'] as const
 
 /** One of them. */
 export type TransportName = (typeof TRANSPORTS)[number]
@@ -21,7 +22,7 @@ export async function transportOf(choice: TransportChoice): Promise<Transport> {
   switch (choice.kind) {
     case 'sqlite': {
       const { sqlite } = await import('trunkline/sqlite')
-      return sqlite({ file: choice.file }).transport
+      return sqlite({ file: choice.file, leaseMs: TAKEOVER_MS }).transport
     }
     case 'nats': {
       const { nats } = await import('trunkline/nats')
@@ -30,6 +31,10 @@ export async function transportOf(choice: TransportChoice): Promise<Transport> {
     case 'rabbitmq': {
       const { rabbitmq } = await import('trunkline/rabbitmq')
       return rabbitmq({ url: choice.url, namespace: choice.namespace })
+    }
+    case 'postgres': {
+      const { postgres } = await import('trunkline/postgres')
+      return postgres({ connectionString: choice.url, schema: choice.schema, leaseMs: TAKEOVER_MS }).transport
     }
   }
 }

@@ -61,8 +61,8 @@ export const ASK_PENDING_MAX = 100_000
 export const DRAIN_TIMEOUT_MS = 10_000
 /** Longest first wait between two tries to reach a broker. */
 export const RECONNECT_INITIAL_MS = 100
-/** Longest wait between two tries to reach a broker. */
-export const RECONNECT_DELAY_MAX_MS = 10_000
+/** Longest wait between two tries to reach a broker. With a longer one, a restart that takes seconds is waited for twice. */
+export const RECONNECT_DELAY_MAX_MS = 5_000
 /** A link that shows no sign of life for this long is given up. */
 export const LINK_SILENCE_MAX_MS = 30_000
 /** Text of an error kept in a dead letter. */

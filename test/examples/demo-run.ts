@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -21,6 +21,9 @@ export interface DemoJson extends Totals {
   readonly transport: string
   readonly seconds: number
   readonly kills: number
+  readonly serviceKills: number
+  readonly brokerKills: number
+  readonly books: { readonly movements: number; readonly pieces: number; readonly entries: number; readonly balance: string; readonly doubled: number }
   readonly retries: number
   readonly deadLetterList: readonly { readonly id: string; readonly group: string; readonly type: string; readonly reason: string }[]
   readonly answer?: { readonly entries: number; readonly balance: string }
@@ -43,6 +46,8 @@ export class DemoRun {
   readonly end: Promise<DemoEnd>
 
   constructor(args: readonly string[]) {
+    // A PostgreSQL that is started as root runs under an account of its own, which has to get through.
+    chmodSync(this.tempDir, 0o711)
     this.child = spawn(process.execPath, [program, ...args], { env: { ...process.env, TMPDIR: this.tempDir }, stdio: ['ignore', 'pipe', 'pipe'] })
     this.end = this.#collect()
   }
@@ -71,9 +76,21 @@ export class DemoRun {
     return this.#number(service, `SELECT value AS n FROM facts WHERE name = '${name}'`)
   }
 
-  /** Messages that the shop knows to be stored. */
+  /** Messages that the shop has committed. */
   get published(): number {
     return this.#number('shop', 'SELECT count(*) AS n FROM published') ?? 0
+  }
+
+  /** Writes into a service's file past the service; false where it could not yet. */
+  plant(service: string, sql: string): boolean {
+    if (this.dir === undefined) return false
+    try {
+      using file = new ClosedByScope(new DatabaseSync(join(this.dir, `${service}.db`), { timeout: 5_000 }))
+      return file.database.prepare(sql).run().changes === 1
+    } catch {
+      // Its tables are not there yet.
+      return false
+    }
   }
 
   #number(service: string, sql: string): number | undefined {

@@ -3,10 +3,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { ensureFreshDist } from '../../scripts/fresh-dist.mjs'
-import { SHARED_SUMMARY, demo, demoJson, figuresOf, sharedFile, totalsOf } from './demo-run.ts'
+import { until } from '../servers/until.ts'
+import { type DemoJson, DemoRun, SHARED_SUMMARY, demo, demoJson, figuresOf, sharedFile, totalsOf } from './demo-run.ts'
 
 const DEMO_MS_MAX = 180_000
-const TRANSPORTS = ['memory', 'sqlite', 'nats', 'rabbitmq'] as const
+const TRANSPORTS = ['memory', 'sqlite', 'nats', 'rabbitmq', 'postgres'] as const
 
 beforeAll(async () => {
   expect(await ensureFreshDist()).toBe(true)
@@ -16,10 +17,11 @@ describe('generated invoices', () => {
   test.each(TRANSPORTS)('come to their independent totals on %s', { timeout: DEMO_MS_MAX }, async (transport) => {
     const result = await demoJson(['--transport', transport, '--invoices', '150', '--seed', '7'])
     const expected = totalsOf(7, 150)
-    expect(result).toMatchObject({ ...expected, deadLetters: 0, transport, kills: 0, isComplete: true })
+    expect(result).toMatchObject({ ...expected, deadLetters: 0, transport, kills: 0, serviceKills: 0, brokerKills: 0, isComplete: true })
     // Both keys of money are text, so that nobody reads them as floating point.
     expect([typeof result.gross, typeof result.cancelled, typeof result.seconds]).toEqual(['string', 'string', 'number'])
     expect(result.answer?.entries).toBeGreaterThanOrEqual(150)
+    expect(result.books).toMatchObject({ ...result.answer, doubled: 0 })
   })
 
   test('are shared by several instances of every service', { timeout: DEMO_MS_MAX }, async () => {
@@ -34,6 +36,19 @@ describe('generated invoices', () => {
   })
 })
 
+describe('an effect that happens twice', () => {
+  test.each([
+    ['billing', 'ledger', 'message_id, account, invoice_no, kind, amount'], ['stock', 'inventory', 'message_id, position, stock_code, pieces'],
+  ])('in the files of %s makes the summary say so', { timeout: DEMO_MS_MAX }, async (service, table, columns) => {
+    await using run = new DemoRun(['--invoices', '60', '--rate', '40', '--json'])
+    await until(() => run.plant(service, `INSERT INTO ${table} (${columns}) SELECT ${columns} FROM ${table} LIMIT 1`), { deadlineMs: 60_000, what: 'an effect to repeat' })
+    const { code, stdout } = await run.end
+    const result: DemoJson = JSON.parse(stdout)
+    expect({ code, isComplete: result.isComplete, doubled: result.books.doubled }).toEqual({ code: 1, isComplete: false, doubled: 1 })
+    expect(result.problem).toContain(`${service}'s ${table} holds 1 effects that it had already`)
+  })
+})
+
 // The file of real invoices is no part of the repository. Where it is absent, the generated ones above are the test.
 if (sharedFile !== undefined) {
   const input = sharedFile
@@ -41,7 +56,8 @@ if (sharedFile !== undefined) {
     const end = await demo('--transport', transport, '--input', input)
     expect(end.stdout.split('\n')[0]).toBe(SHARED_SUMMARY)
     expect(end.code).toBe(0)
-    expect(end.stdout).toContain('billing, asked over request/reply: balance 180667.75')
+    expect(end.stdout).toContain('billing, asked over request/reply: balance 180667.75 in 518 entries')
+    expect(end.stdout).toContain('inventory: 78286 pieces in 10000 movements; ledger: 180667.75 in 518 entries; effects that are there twice: 0')
   })
 } else {
   process.stderr.write('the file of real invoices is not here: the demo is tested with generated ones alone\n')
@@ -84,7 +100,7 @@ describe('the command line', () => {
   })
 
   test.each([
-    [['--transport', 'kafka'], '--transport is one of sqlite, nats, rabbitmq, memory, not "kafka"'],
+    [['--transport', 'kafka'], '--transport is one of sqlite, nats, rabbitmq, postgres, memory, not "kafka"'],
     [['--input', 'absent.csv'], '--input is not a file: absent.csv'],
     [['--services', '0'], '--services is a whole number from 1 to 16, not "0"'],
     [['--invoices', 'many'], '--invoices is a whole number'],
