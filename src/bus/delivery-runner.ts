@@ -34,6 +34,8 @@ export interface RunnerOptions {
   readonly policy: RetryPolicy
   readonly decide: DecideRetry | undefined
   readonly entries: ReadonlyMap<string, HandlerEntry>
+  /** Hears how each attempt ended, where somebody wants to know. */
+  readonly outcome?: ((isFailure: boolean) => void) | undefined
 }
 
 /** What the runners of one bus share. */
@@ -319,6 +321,7 @@ export class DeliveryRunner {
   /** Before the ack comes the answer: a death in between repeats the command and its answer, and loses neither. */
   protected succeed(delivery: Delivery, entry: HandlerEntry, outcome: AnswerOutcome): Settled {
     this.host.counters.handled++
+    this.options.outcome?.(false)
     if (delivery.message.replyTo === undefined) return delivery.ack()
     return this.host.answer(delivery.message, entry.contract, outcome)?.then(() => delivery.ack()) ?? delivery.ack()
   }
@@ -384,6 +387,7 @@ export class DeliveryRunner {
       await this.succeed(delivery, entry, { kind: 'error', error })
       return
     }
+    this.options.outcome?.(true)
     const decision = this.#decide(delivery, attempt, error)
     if (decision.kind === 'retry') {
       this.host.counters.retried++
