@@ -9,6 +9,7 @@ import { StandardLogger } from '../core/standard-logger.ts'
 import { Attachments } from './attachments.ts'
 import type { BatchHandle } from './batch-runner.ts'
 import { BusExtensions, StoppingParts } from './bus-extensions.ts'
+import type { CompanionHost } from './companion.ts'
 import type { AttachedResilience, PolicyEvent, PolicyHost, ResilienceHost } from './call-policy.ts'
 import { BusCounters, type BusEvent, type BusHealth, type BusState, type BusStats } from './bus-events.ts'
 import { healthFrom, healthParts } from './bus-health.ts'
@@ -133,10 +134,12 @@ export class Bus implements AsyncDisposable {
     this.#attachments = new Attachments(() => this.#unitHost())
     if (options.outbox !== undefined) this.#attachments.add(options.outbox.unitOfWork, options.outbox.scheduling)
     this.#parts = new StoppingParts(this.#logger)
+    const settings = options.settings?.attach(this.#companionHost())
     const companions = [options.health, options.discovery].flatMap((one) => (one === undefined ? [] : [one.attach(this.#view())]))
-    this.#extensions = new BusExtensions(this.#attachments, [...companions, ...(options.extensions ?? [])], this.#parts)
+    this.#extensions = new BusExtensions(this.#attachments, [...(settings === undefined ? [] : [settings.extension]), ...companions, ...(options.extensions ?? [])], this.#parts)
     for (const contract of options.contracts ?? []) this.#registry.addSent(contract)
-    for (const { contract, handler } of this.#resilience?.broadcasts ?? []) this.#intake.addLight('broadcast', [this.#registry.add(contract)], {}, handler)
+    for (const { contract, handler } of settings?.answers ?? []) this.#intake.addLight('request', [this.#registry.add(contract)], {}, handler)
+    for (const { contract, handler } of [...(this.#resilience?.broadcasts ?? []), ...(settings?.broadcasts ?? [])]) this.#intake.addLight('broadcast', [this.#registry.add(contract)], {}, handler)
     this.use(...(options.middleware ?? []))
   }
 
@@ -276,13 +279,26 @@ export class Bus implements AsyncDisposable {
     return { clock: this.#clock, random: this.#random, emit }
   }
 
+  /** Broadcasts a state to whoever hears it; nothing depends on it, and a link that is down is told elsewhere. */
+  readonly #tell = (contract: EventContract, data: unknown): void => {
+    if (!this.#isOpen) return
+    this.#sender.broadcast(contract, data, { immediately: true }).catch((error: unknown) => this.#logger.debug({ err: error, type: contract.type }, 'a state could not be broadcast'))
+  }
+
+  #companionHost(): CompanionHost {
+    const { canBroadcast, canRequest } = this.#lightTransport.inner.capabilities
+    return {
+      service: this.service, instance: this.instance, clock: this.#clock, random: this.#random, logger: this.#logger, canBroadcast, canRequest,
+      broadcast: this.#tell,
+      ask: (contract, data, timeoutMs) => this.#sender.ask(contract, data, { timeoutMs }),
+      healthChanged: () => this.#healthChanged(),
+    }
+  }
+
   #resilienceHost(): ResilienceHost {
     return {
       ...this.#policyHost(), service: this.service.name, instance: this.instance, logger: this.#logger,
-      broadcast: (contract, data) => {
-        // Told to whoever hears it; nothing depends on it, and a link that is down is told elsewhere.
-        if (this.#isOpen) this.#sender.broadcast(contract, data, { immediately: true }).catch((error: unknown) => this.#logger.debug({ err: error, type: contract.type }, 'a state could not be broadcast'))
-      },
+      broadcast: this.#tell,
       pause: (group, reason) => this.#intake.pause(group, reason),
       resume: (group) => this.#intake.unpause(group),
     }

@@ -6,6 +6,7 @@ import { type Outcomes, noted, trio } from './caller-load.ts'
 
 test('on NATS, one service that asks far more than can be answered does not take it from another', async () => {
   await using server = await natsServer()
+  await server.start()
   // 200 answers a second at most: each takes 20 ms, four at a time.
   await using three = await trio({ transport: () => nats({ servers: server.url }), takesMs: 20, inFlightMax: 4, limits: {} })
   const [quiet, noisy] = [{ answeredMs: [], codes: [] }, { answeredMs: [], codes: [] }] as [Outcomes, Outcomes]
