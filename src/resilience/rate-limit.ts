@@ -5,6 +5,7 @@ import { type OptionNames, optionNames, refuseUnknown } from '../core/option-nam
 import { cancelled } from './failures.ts'
 import { type Policy, wholeCall } from './policy.ts'
 import { POLICY_TIME_MAX_MS, type PolicyOptions, numberIn } from './policy-options.ts'
+import { SharedRate, type SharedRateOptions } from './shared-rate.ts'
 import { TokenBucket } from './token-bucket.ts'
 
 /** What `rateLimit` takes. */
@@ -15,31 +16,52 @@ export interface RateLimitOptions extends PolicyOptions {
   readonly burstMax?: number
   /** Longest wait for a permit, in milliseconds; a call that would wait longer is refused. Default 0. */
   readonly waitMaxMs?: number
+  /** Shares the permits with every instance that uses the same name in the same store. Where the store is down, calls fail with its error. */
+  readonly shared?: SharedRateOptions
 }
 
-const NAMES: OptionNames = optionNames<RateLimitOptions>({ name: true, permitsPerSecond: true, burstMax: true, waitMaxMs: true })
+const NAMES: OptionNames = optionNames<RateLimitOptions>({ name: true, permitsPerSecond: true, burstMax: true, waitMaxMs: true, shared: true })
 
 class RateLimit implements Policy {
   readonly kind = 'rate-limit'
   readonly name: string
   readonly #bucket: TokenBucket
+  readonly #shared: SharedRate | undefined
   readonly #waitMaxMs: number
 
   constructor(options: RateLimitOptions) {
     refuseUnknown('rateLimit', options, NAMES, 'an object such as { permitsPerSecond: 100 }')
     this.name = options.name ?? this.kind
     this.#bucket = bucketOf(options.permitsPerSecond, options.burstMax)
+    const { permitsPerSecond, burstMax, shared } = options
+    this.#shared = shared === undefined ? undefined : new SharedRate(shared, permitsPerSecond, burstMax ?? Math.max(1, permitsPerSecond))
     this.#waitMaxMs = numberIn('waitMaxMs', options.waitMaxMs ?? 0, 0, POLICY_TIME_MAX_MS)
   }
 
   async run<T>(work: PolicyWork<T>, options?: PolicyRun): Promise<T> {
     const call = wholeCall(options, this.name)
+    if (this.#shared !== undefined) {
+      await this.#takeShared(this.#shared, call)
+      return await work(call.signal, call)
+    }
     const nowMs = call.host.clock.monotonicMs()
     // No longer than somebody waits for the call.
     const permit = this.#bucket.take(nowMs, Math.min(this.#waitMaxMs, Math.max(0, call.expiresAtMs - nowMs)))
     if (permit.kind === 'refused') throw new TrunklineError('resilience.rate_limited', { name: call.name, retryAfterMs: permit.retryAfterMs })
     if (permit.waitMs > 0) await this.#wait(call, permit.waitMs)
     return await work(call.signal, call)
+  }
+
+  async #takeShared(shared: SharedRate, call: PolicyCall): Promise<void> {
+    const { host, signal, name } = call
+    const untilMs = Math.min(host.clock.monotonicMs() + this.#waitMaxMs, call.expiresAtMs)
+    for (;;) {
+      const permit = await shared.take(host)
+      if (permit.kind === 'granted') return
+      if (host.clock.monotonicMs() + permit.retryAfterMs > untilMs) throw new TrunklineError('resilience.rate_limited', { name, retryAfterMs: permit.retryAfterMs })
+      await sleep(host.clock, permit.retryAfterMs, signal)
+      if (signal.aborted) throw cancelled(name, signal)
+    }
   }
 
   async #wait({ name, signal, host }: PolicyCall, waitMs: number): Promise<void> {
@@ -57,7 +79,7 @@ export function bucketOf(permitsPerSecond: number, burstMax: number | undefined)
 }
 
 /**
- * Bounds how many calls are made in a time: a bucket of permits, of this process alone. What finds none is refused with `resilience.rate_limited`, or waits
+ * Bounds how many calls are made in a time: a bucket of permits, of this process alone or `shared`. What finds none is refused with `resilience.rate_limited`, or waits
  * for at most `waitMaxMs`.
  *
  * @throws `core.option_invalid`, `core.option_unknown`.
