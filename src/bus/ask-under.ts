@@ -35,8 +35,12 @@ export async function askUnder(
   const { controller, release } = linkedController(ask.signal ?? neverAborted)
   const { signal } = controller
   const expiresAtMs = clock.monotonicMs() + timeoutMs
-  const late = new TrunklineError('bus.ask_timeout', { type: contract.type, timeoutMs })
-  const limit = { expiresAtMs, expire: () => controller.abort(late) }
+  let late: TrunklineError | undefined
+  const expire = (): void => {
+    late = new TrunklineError('bus.ask_timeout', { type: contract.type, timeoutMs })
+    controller.abort(late)
+  }
+  const limit = { expiresAtMs, expire }
   deadlines.add(limit)
   try {
     return await policy.run((attemptSignal, call) => {
@@ -45,7 +49,7 @@ export async function askUnder(
     }, { signal, host, name: contract.type, kind: contract.kind, key: () => `${contract.type} ${keyText(data)}`, expiresAtMs })
   } catch (error) {
     // Whatever the policy made of it: the time was over.
-    throw signal.reason === late ? late : error
+    throw late !== undefined && signal.reason === late ? late : error
   } finally {
     deadlines.remove(limit)
     release()
