@@ -9,7 +9,7 @@ import { StandardLogger } from '../core/standard-logger.ts'
 import { Attachments } from './attachments.ts'
 import type { BatchHandle } from './batch-runner.ts'
 import { BusExtensions, StoppingParts } from './bus-extensions.ts'
-import type { CompanionHost } from './companion.ts'
+import type { SettingsHost } from './settings-port.ts'
 import type { AttachedResilience, PolicyEvent, PolicyHost, ResilienceHost } from './call-policy.ts'
 import { BusCounters, type BusEvent, type BusHealth, type BusState, type BusStats } from './bus-events.ts'
 import { healthFrom, healthParts } from './bus-health.ts'
@@ -134,7 +134,7 @@ export class Bus implements AsyncDisposable {
     this.#attachments = new Attachments(() => this.#unitHost())
     if (options.outbox !== undefined) this.#attachments.add(options.outbox.unitOfWork, options.outbox.scheduling)
     this.#parts = new StoppingParts(this.#logger)
-    const settings = options.settings?.attach(this.#companionHost())
+    const settings = options.settings?.attach(this.#settingsHost())
     const companions = [options.health, options.discovery].flatMap((one) => (one === undefined ? [] : [one.attach(this.#view())]))
     this.#extensions = new BusExtensions(this.#attachments, [...(settings === undefined ? [] : [settings.extension]), ...companions, ...(options.extensions ?? [])], this.#parts)
     for (const contract of options.contracts ?? []) this.#registry.addSent(contract)
@@ -285,7 +285,7 @@ export class Bus implements AsyncDisposable {
     this.#sender.broadcast(contract, data, { immediately: true }).catch((error: unknown) => this.#logger.debug({ err: error, type: contract.type }, 'a state could not be broadcast'))
   }
 
-  #companionHost(): CompanionHost {
+  #settingsHost(): SettingsHost {
     const { canBroadcast, canRequest } = this.#lightTransport.inner.capabilities
     return {
       service: this.service, instance: this.instance, clock: this.#clock, random: this.#random, logger: this.#logger, canBroadcast, canRequest,

@@ -7,7 +7,7 @@ import type { Random } from '../core/random.ts'
 import type { BalanceName, BalanceOptions } from './balancer.ts'
 import type { BatchOptions } from './batch-runner.ts'
 import type { BusResilience, CallPolicy } from './call-policy.ts'
-import type { BusCompanion } from './companion.ts'
+import type { BusSettings } from './settings-port.ts'
 import type { HandlerContext } from './context.ts'
 import type { SendOptions } from './envelopes.ts'
 import type { Middleware } from './middleware.ts'
@@ -68,7 +68,7 @@ export interface BusOptions {
   readonly contracts?: readonly Contract[]
   readonly middleware?: readonly Middleware[]
   /** Typed configuration of this bus: `settings({ … })`. */
-  readonly settings?: BusCompanion
+  readonly settings?: BusSettings
   /** What guards all asks and handlers of this bus: `resilience({ … })`. */
   readonly resilience?: BusResilience
   /** Started, drained and stopped with the bus, in this order. */

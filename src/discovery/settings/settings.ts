@@ -1,4 +1,4 @@
-import type { AttachedCompanion, BusCompanion, CompanionHost } from '../../bus/companion.ts'
+import type { AttachedSettings, BusSettings, SettingsHost } from '../../bus/settings-port.ts'
 import { backoffMs } from '../../core/backoff.ts'
 import { sleep, type Timer } from '../../core/clock.ts'
 import { TrunklineError, errorText } from '../../core/errors.ts'
@@ -41,14 +41,14 @@ const PEER_ATTEMPTS = 5
 const PEER_BACKOFF = { initialMs: 100, factor: 2, maxMs: 1_000 } as const
 
 /** Typed configuration of one bus: read at once, watched live, set with history. */
-export class Settings implements BusCompanion {
+export class Settings implements BusSettings {
   readonly #settings: ReadonlyMap<string, Setting<unknown, unknown>>
   readonly #log: SettingLog | undefined
   readonly #zone: string | undefined
   readonly #refreshMs: number
   readonly #watches = new Watches()
   #table: SettingTable | undefined
-  #host: CompanionHost | undefined
+  #host: SettingsHost | undefined
   #timer: Timer | undefined
   #reading: Promise<void> | undefined
   #isStale = false
@@ -124,7 +124,7 @@ export class Settings implements BusCompanion {
     return this.#reading
   }
 
-  attach(host: CompanionHost): AttachedCompanion {
+  attach(host: SettingsHost): AttachedSettings {
     if (this.#host !== undefined) throw new TrunklineError('core.option_invalid', { option: 'settings', expected: 'a value of its own for each bus', actual: `that of ${this.#host.service.name}` })
     this.#host = host
     this.#table = new SettingTable({ service: host.service.name, version: host.service.version, zone: this.#zone, instance: host.instance })
@@ -197,7 +197,7 @@ export class Settings implements BusCompanion {
   }
 
   /** Asks until somebody answers who knows; nobody may be there at all, and then defaults hold. */
-  async #join(host: CompanionHost): Promise<void> {
+  async #join(host: SettingsHost): Promise<void> {
     for (let attempt = 1; host.canRequest && attempt <= PEER_ATTEMPTS && !this.#isComplete && this.#isRunning; attempt++) {
       try {
         if (await this.#askPeer(host)) return
@@ -208,7 +208,7 @@ export class Settings implements BusCompanion {
     }
   }
 
-  async #askPeer(host: CompanionHost): Promise<boolean> {
+  async #askPeer(host: SettingsHost): Promise<boolean> {
     if (!host.canRequest) return false
     // The contract has validated it.
     const answer = await host.ask(SettingValues, {}, PEER_TIMEOUT_MS) as SettingAnswer
@@ -228,7 +228,7 @@ export class Settings implements BusCompanion {
     if (changed.size > 0) this.#host?.healthChanged()
   }
 
-  #schedule(host: CompanionHost): void {
+  #schedule(host: SettingsHost): void {
     if (!this.#isRunning) return
     // Spread out, so that instances that started together do not look together for ever.
     this.#timer = host.clock.setTimer(this.#refreshMs * (0.9 + 0.2 * host.random.next()), () => void this.refresh().finally(() => this.#schedule(host)), { background: true })

@@ -5,10 +5,10 @@ import type { Logger } from '../core/logger.ts'
 import type { Random } from '../core/random.ts'
 import type { BusExtension } from './port.ts'
 
-// What lives beside a bus and talks on its light plane in contracts of its own: types only.
+// What the settings of a bus need of it: types only.
 
-/** What a bus gives to its companion. */
-export interface CompanionHost {
+/** What a bus gives to its settings. */
+export interface SettingsHost {
   readonly service: { readonly name: string; readonly version: string }
   readonly instance: string
   readonly clock: Clock
@@ -25,15 +25,15 @@ export interface CompanionHost {
   readonly healthChanged: () => void
 }
 
-/** What a companion does on its bus. */
-export interface AttachedCompanion {
+/** What settings do on their bus. */
+export interface AttachedSettings {
   /** Started after the stores and before deliveries begin. */
   readonly extension: BusExtension
   readonly broadcasts: readonly { readonly contract: EventContract; readonly handler: (message: Message) => unknown }[]
   readonly answers: readonly { readonly contract: AnyQuery; readonly handler: (message: Message) => unknown }[]
 }
 
-/** Something that is made before its bus and tied to it, such as settings. One value belongs to one bus. */
-export interface BusCompanion {
-  attach(host: CompanionHost): AttachedCompanion
+/** Settings as createBus takes them: made before their bus and tied to it. One value belongs to one bus. */
+export interface BusSettings {
+  attach(host: SettingsHost): AttachedSettings
 }
