@@ -23,6 +23,9 @@ const SUITES: Readonly<Record<string, Readonly<Record<string, () => Promise<Suit
     path: async () => (await import('./outbox-path.ts')).pathSuite,
     idle: async () => (await import('./outbox-idle.ts')).idleSuite,
   },
+  call: {
+    policies: async () => (await import('./call-policies.ts')).policiesSuite,
+  },
   store: {
     append: async () => (await import('./store-append.ts')).appendSuite,
     follow: async () => (await import('./store-follow.ts')).followSuite,

@@ -3,6 +3,7 @@ import { instantMs, instantText } from '../core/clock.ts'
 import type { WireMessage } from '../core/envelope.ts'
 import { TrunklineError, isTrunklineError } from '../core/errors.ts'
 import { HOPS_MAX } from '../core/limits.ts'
+import type { Admission, AdmissionRequest } from './call-policy.ts'
 import { type ContextSource, LazyContext } from './context.ts'
 import { type AnswerOutcome, type HandlerEntry, type RunnerHost, isThenable } from './delivery-runner.ts'
 import { messageOf, scopeOf } from './envelopes.ts'
@@ -33,6 +34,8 @@ export class LightRunner {
   readonly #idle: (() => void)[] = []
   readonly #sources = new Map<string, ContextSource>()
   readonly #running = new Set<LazyContext>()
+  readonly #admission: Admission | undefined
+  /** Handled now; with an admission also those that wait in it. */
   #inFlight = 0
 
   constructor(
@@ -40,7 +43,9 @@ export class LightRunner {
     entries: ReadonlyMap<string, HandlerEntry>,
     options: LightOptions,
     reply: (replyTo: string, contract: DefinedContract<string, ContractTypes>, outcome: AnswerOutcome) => Promise<void> | undefined,
+    admission?: Admission,
   ) {
+    this.#admission = admission
     this.#host = host
     this.#entries = entries
     this.#options = options
@@ -49,7 +54,8 @@ export class LightRunner {
 
   /** The sink given to the adapter. */
   readonly take = (delivery: LightDelivery): void => {
-    if (this.#inFlight < this.#options.inFlightMax) this.#start(delivery)
+    if (this.#admission !== undefined) this.#offer(this.#admission, delivery)
+    else if (this.#inFlight < this.#options.inFlightMax) this.#start(delivery)
     else if (this.#waiting.length < this.#options.inFlightMax * WAITING_PER_SLOT) this.#waiting.push(delivery)
     else this.#refuse(delivery)
   }
@@ -75,6 +81,35 @@ export class LightRunner {
     for (const context of this.#running) context.abort(reason)
   }
 
+  #offer(admission: Admission, delivery: LightDelivery): void {
+    this.#inFlight++
+    const ended = (): void => {
+      if (--this.#inFlight === 0) this.#tellIdle()
+    }
+    const request: AdmissionRequest = {
+      caller: callerOf(delivery.message),
+      start: () => {
+        const over = (): void => {
+          admission.ended(request)
+          ended()
+        }
+        const handled = this.#run(delivery)
+        // In a later turn, as below.
+        if (handled === undefined) queueMicrotask(over)
+        else handled.then(over, over)
+      },
+      refuse: (error) => {
+        this.#refuseWith(delivery, error)
+        ended()
+      },
+    }
+    admission.offer(request)
+  }
+
+  #tellIdle(): void {
+    for (const resolve of this.#idle.splice(0)) resolve()
+  }
+
   #start(delivery: LightDelivery): void {
     this.#inFlight++
     this.#serve(delivery)
@@ -90,11 +125,14 @@ export class LightRunner {
     const next = this.#waiting.shift()
     // The slot goes on to the next one; in a later turn, so that a row of handlers that end at once does not grow the stack.
     if (next !== undefined) queueMicrotask(() => this.#serve(next))
-    else if (--this.#inFlight === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
+    else if (--this.#inFlight === 0 && this.#idle.length > 0) this.#tellIdle()
   }
 
   #refuse(delivery: LightDelivery): void {
-    const error = new TrunklineError('bus.overloaded', { what: `handlers of ${delivery.message.type}`, limit: this.#options.inFlightMax })
+    this.#refuseWith(delivery, new TrunklineError('bus.overloaded', { what: `handlers of ${delivery.message.type}`, limit: this.#options.inFlightMax }))
+  }
+
+  #refuseWith(delivery: LightDelivery, error: TrunklineError): void {
     const entry = this.#entries.get(delivery.message.type)
     if (delivery.replyTo === undefined || entry === undefined) this.#lost(delivery.message, error)
     else void this.#reply(delivery.replyTo, entry.contract, { kind: 'error', error })
@@ -202,4 +240,9 @@ export class LightRunner {
     this.#host.emit({ kind: 'broadcast-failed', type: message.type, id: message.id, code: codeOf(error) })
     this.#host.logger.warn({ err: error, type: message.type, messageId: message.id }, 'a broadcast could not be handled')
   }
+}
+
+/** The service that sent a message, for our own services without the slash of its source. */
+export function callerOf({ source }: WireMessage): string {
+  return source.startsWith('/') ? source.slice(1) : source
 }

@@ -28,24 +28,28 @@ export interface PolicedAsk {
  * @throws `bus.ask_timeout`, and what the policy rejects with.
  */
 export async function askUnder(
-  policy: CallPolicy<unknown>, ask: PolicedAsk, host: PolicyHost & { readonly deadlines: DeadlineSweep }, once: (limits: AttemptLimits) => Promise<unknown>,
+  policy: CallPolicy<unknown>, ask: PolicedAsk, host: PolicyHost, deadlines: DeadlineSweep, once: (limits: AttemptLimits) => Promise<unknown>,
 ): Promise<unknown> {
   const { contract, data, timeoutMs } = ask
-  const { clock, random, emit, deadlines } = host
+  const { clock } = host
   const { controller, release } = linkedController(ask.signal ?? neverAborted)
   const { signal } = controller
   const expiresAtMs = clock.monotonicMs() + timeoutMs
-  const late = new TrunklineError('bus.ask_timeout', { type: contract.type, timeoutMs })
-  const limit = { expiresAtMs, expire: () => controller.abort(late) }
+  let late: TrunklineError | undefined
+  const expire = (): void => {
+    late = new TrunklineError('bus.ask_timeout', { type: contract.type, timeoutMs })
+    controller.abort(late)
+  }
+  const limit = { expiresAtMs, expire }
   deadlines.add(limit)
   try {
     return await policy.run((attemptSignal, call) => {
       const nowMs = clock.monotonicMs()
       return once({ timeoutMs: expiresAtMs - nowMs, deadlineMs: Math.min(expiresAtMs, call.expiresAtMs) - nowMs, signal: attemptSignal })
-    }, { signal, host: { clock, random, emit }, name: contract.type, kind: contract.kind, key: () => `${contract.type} ${keyText(data)}`, expiresAtMs })
+    }, { signal, host, name: contract.type, kind: contract.kind, key: () => `${contract.type} ${keyText(data)}`, expiresAtMs })
   } catch (error) {
     // Whatever the policy made of it: the time was over.
-    throw signal.reason === late ? late : error
+    throw late !== undefined && signal.reason === late ? late : error
   } finally {
     deadlines.remove(limit)
     release()

@@ -8,15 +8,18 @@ export interface HealthSources {
   readonly links: readonly { readonly inner: { readonly name: string }; readonly state: { readonly state: TransportState; readonly reason: string } }[]
   /** Halted groups, with the code of the error. */
   readonly halted: readonly (readonly [string, string])[]
+  /** Paused groups, with the reason. */
+  readonly paused: readonly (readonly [string, string])[]
   readonly extensions: readonly BusExtension[]
 }
 
 /** Every part with its state and reasons, as sentences that stand alone. */
-export function healthParts({ state: busState, links, halted, extensions }: HealthSources): readonly HealthPart[] {
+export function healthParts({ state: busState, links, halted, paused, extensions }: HealthSources): readonly HealthPart[] {
   const bus: HealthPart = { name: 'bus', state: busState === 'running' ? 'up' : 'down', reasons: busState === 'running' ? [] : [`the bus is ${busState}`] }
   const ofLinks = links.map(({ inner, state: { state, reason } }) => ({ name: inner.name, state, reasons: state === 'up' ? [] : [`${inner.name} is ${state}: ${reason}`] }))
   const ofHalted = halted.map(([group, reason]): HealthPart => ({ name: group, state: 'down', reasons: [`the subscription ${group} is halted: ${reason}`] }))
-  return [bus, ...ofLinks, ...ofHalted, ...extensions.flatMap(partsOf)]
+  const ofPaused = paused.map(([group, reason]): HealthPart => ({ name: group, state: 'degraded', reasons: [`the subscription ${group} is paused: ${reason}`] }))
+  return [bus, ...ofLinks, ...ofHalted, ...ofPaused, ...extensions.flatMap(partsOf)]
 }
 
 /** The worst of all parts, with every reason. */

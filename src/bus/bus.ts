@@ -9,6 +9,8 @@ import { StandardLogger } from '../core/standard-logger.ts'
 import { Attachments } from './attachments.ts'
 import type { BatchHandle } from './batch-runner.ts'
 import { BusExtensions, StoppingParts } from './bus-extensions.ts'
+import type { SettingsHost } from './settings-port.ts'
+import type { AttachedResilience, PolicyEvent, PolicyHost, ResilienceHost } from './call-policy.ts'
 import { BusCounters, type BusEvent, type BusHealth, type BusState, type BusStats } from './bus-events.ts'
 import { healthFrom, healthParts } from './bus-health.ts'
 import { BusObservers } from './bus-observers.ts'
@@ -19,6 +21,7 @@ import { DeadLetters, deadLetterPlane } from './dead-letters.ts'
 import { DeadlineSweep } from './deadline-sweep.ts'
 import type { RunnerHost } from './delivery-runner.ts'
 import { Envelopes } from './envelopes.ts'
+import { HandlerGuard } from './handler-guard.ts'
 import { Intake } from './intake.ts'
 import { EnvelopeMaker } from './message-maker.ts'
 import { type Middleware, handleChain, receiveChain } from './middleware.ts'
@@ -89,6 +92,8 @@ export class Bus implements AsyncDisposable {
   readonly #attachments: Attachments
   readonly #extensions: BusExtensions
   readonly #parts: StoppingParts
+  readonly #resilience: AttachedResilience | undefined
+  readonly #guard: HandlerGuard
   #host: RunnerHost | undefined
   #state: BusState = 'idle'
   /** From the moment the transport is open until it closes: handlers may publish while the bus still starts or drains. */
@@ -115,11 +120,13 @@ export class Bus implements AsyncDisposable {
     this.#transport = new RuntimeTransport(transport, this.#clock, watcher)
     this.#lightTransport = light === transport ? this.#transport : new RuntimeTransport(light, this.#clock, watcher)
     const shared = { defaults: this.#defaults, transport: this.#transport, lightTransport: this.#lightTransport }
+    this.#resilience = options.resilience?.attach(this.#resilienceHost())
+    this.#guard = new HandlerGuard(this.#resilience, this.#policyHost())
     this.#sender = new Sender({
-      ...shared, clock: this.#clock, random: this.#random, logger: this.#logger, registry: this.#registry, envelopes: this.#envelopes, counters: this.#counters,
-      deadlines: this.#deadlines, calls: this.#calls, balancer: () => options.discovery?.balancer, emit: this.#observers.emit, mustRun: (operation) => this.#mustRun(operation),
+      ...shared, policyOf: this.#resilience?.callPolicy, clock: this.#clock, logger: this.#logger, registry: this.#registry, envelopes: this.#envelopes, counters: this.#counters,
+      deadlines: this.#deadlines, calls: this.#calls, balancer: () => options.discovery?.balancer, policyHost: this.#policyHost(), mustRun: (operation) => this.#mustRun(operation),
     })
-    this.#intake = new Intake({ ...shared, sender: this.#sender, runnerHost: () => this.#runnerHost(), healthChanged: () => this.#healthChanged() })
+    this.#intake = new Intake({ ...shared, sender: this.#sender, guard: this.#guard, runnerHost: () => this.#runnerHost(), healthChanged: () => this.#healthChanged() })
     this.deadLetters = new DeadLetters(() => {
       this.#mustRun('deadLetters')
       return deadLetterPlane(this.#transport.inner)
@@ -127,9 +134,12 @@ export class Bus implements AsyncDisposable {
     this.#attachments = new Attachments(() => this.#unitHost())
     if (options.outbox !== undefined) this.#attachments.add(options.outbox.unitOfWork, options.outbox.scheduling)
     this.#parts = new StoppingParts(this.#logger)
+    const settings = options.settings?.attach(this.#settingsHost())
     const companions = [options.health, options.discovery].flatMap((one) => (one === undefined ? [] : [one.attach(this.#view())]))
-    this.#extensions = new BusExtensions(this.#attachments, [...companions, ...(options.extensions ?? [])], this.#parts)
+    this.#extensions = new BusExtensions(this.#attachments, [...(settings === undefined ? [] : [settings.extension]), ...companions, ...(options.extensions ?? [])], this.#parts)
     for (const contract of options.contracts ?? []) this.#registry.addSent(contract)
+    for (const { contract, handler } of settings?.answers ?? []) this.#intake.addLight('request', [this.#registry.add(contract)], {}, handler)
+    for (const { contract, handler } of [...(this.#resilience?.broadcasts ?? []), ...(settings?.broadcasts ?? [])]) this.#intake.addLight('broadcast', [this.#registry.add(contract)], {}, handler)
     this.use(...(options.middleware ?? []))
   }
 
@@ -261,8 +271,41 @@ export class Bus implements AsyncDisposable {
     }
   }
 
+  #policyHost(): PolicyHost {
+    const emit = (event: PolicyEvent): void => {
+      this.#observers.emit(event)
+      this.#resilience?.heard(event)
+    }
+    return { clock: this.#clock, random: this.#random, emit }
+  }
+
+  /** Broadcasts a state to whoever hears it; nothing depends on it, and a link that is down is told elsewhere. */
+  readonly #tell = (contract: EventContract, data: unknown): void => {
+    if (!this.#isOpen) return
+    this.#sender.broadcast(contract, data, { immediately: true }).catch((error: unknown) => this.#logger.debug({ err: error, type: contract.type }, 'a state could not be broadcast'))
+  }
+
+  #settingsHost(): SettingsHost {
+    const { canBroadcast, canRequest } = this.#lightTransport.inner.capabilities
+    return {
+      service: this.service, instance: this.instance, clock: this.#clock, random: this.#random, logger: this.#logger, canBroadcast, canRequest,
+      broadcast: this.#tell,
+      ask: (contract, data, timeoutMs) => this.#sender.ask(contract, data, { timeoutMs }),
+      healthChanged: () => this.#healthChanged(),
+    }
+  }
+
+  #resilienceHost(): ResilienceHost {
+    return {
+      ...this.#policyHost(), service: this.service.name, instance: this.instance, logger: this.#logger,
+      broadcast: this.#tell,
+      pause: (group, reason) => this.#intake.pause(group, reason),
+      resume: (group) => this.#intake.unpause(group),
+    }
+  }
+
   #request(contracts: readonly DefinedContract<string, ContractTypes>[]): PlanRequest {
-    return { service: this.service.name, defaults: this.#defaults, contracts }
+    return { service: this.service.name, defaults: this.#defaults, contracts, policed: this.#guard.policed }
   }
 
   /**
@@ -397,7 +440,7 @@ export class Bus implements AsyncDisposable {
 
   /** The parts that the health is made of: the bus itself, its links, halted subscriptions, stores and checks. */
   healthParts(): readonly HealthPart[] {
-    return healthParts({ state: this.#state, links: this.#transports(), halted: this.#intake.halted(), extensions: this.#extensions.all() })
+    return healthParts({ state: this.#state, links: this.#transports(), halted: this.#intake.halted(), paused: this.#intake.paused(), extensions: this.#extensions.all() })
   }
 
   /** Counts since the bus was made. */
@@ -475,6 +518,7 @@ export class Bus implements AsyncDisposable {
 
   async #close(): Promise<void> {
     this.#isOpen = false
+    this.#resilience?.stop()
     await this.#intake.close()
     await Promise.all(this.#transports().map((transport) => this.#parts.stop(transport.inner.name, () => transport.close())))
     this.#deadlines.close()

@@ -15,7 +15,7 @@ import type { UnitPart } from './subscriptions.ts'
 
 const BUS: OptionNames = optionNames<BusOptions>({
   service: true, transport: true, light: true, logger: true, defaults: true, contracts: true, middleware: true, extensions: true, clock: true, random: true,
-  outbox: true, discovery: true, health: true,
+  outbox: true, discovery: true, health: true, resilience: true, settings: true,
 })
 const SERVICE: OptionNames = optionNames<ServiceInfo>({ name: true, version: true })
 const DEFAULTS: OptionNames = optionNames<BusDefaults>({
@@ -39,6 +39,10 @@ export function checkBusOptions(options: BusOptions): void {
   checkTransport('transport', options.transport)
   if (options.light !== undefined) checkTransport('light', options.light)
   checkLogger(options.logger)
+  for (const option of ['resilience', 'settings'] as const) {
+    if (options[option] === undefined || typeof options[option].attach === 'function') continue
+    throw new TrunklineError('core.option_invalid', { option, expected: `a value made by ${option}({ … })`, actual: `of the type ${typeof options[option]}` })
+  }
   if (options.defaults !== undefined) checkDefaults(options.defaults)
 }
 

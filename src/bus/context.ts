@@ -34,6 +34,8 @@ export class LazyContext implements HandlerContext {
   readonly #wire: WireMessage
   readonly #scope: Scope
   #controller: AbortController | undefined
+  /** The signal of a policy, where one stands round the handler. */
+  #given: AbortSignal | undefined
   #abortReason: unknown
   #isAborted = false
   #logger: Logger | undefined
@@ -64,6 +66,7 @@ export class LazyContext implements HandlerContext {
   }
 
   get signal(): AbortSignal {
+    if (this.#given !== undefined) return this.#given
     if (this.#controller === undefined) {
       this.#controller = new AbortController()
       if (this.#isAborted) this.#controller.abort(this.#abortReason)
@@ -75,6 +78,13 @@ export class LazyContext implements HandlerContext {
     const { id, type } = this.#wire
     this.#logger ??= this.#source.logger.child({ messageId: id, type, correlationId: this.#scope.correlationId, group: this.group, attempt: this.attempt })
     return this.#logger
+  }
+
+  /** The same for one try under a policy, with the policy's signal. */
+  under(signal: AbortSignal): LazyContext {
+    const context = new LazyContext(this.#source, { message: this.#wire, isRedriven: this.isRedriven }, this.attempt, this.#scope)
+    context.#given = signal
+    return context
   }
 
   /** True where this is the context of the handler that runs in `scope`. */

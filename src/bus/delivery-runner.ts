@@ -35,6 +35,8 @@ export interface RunnerOptions {
   readonly policy: RetryPolicy
   readonly decide: DecideRetry | undefined
   readonly entries: ReadonlyMap<string, HandlerEntry>
+  /** Hears how each attempt ended, where somebody wants to know. */
+  readonly outcome?: ((isFailure: boolean) => void) | undefined
 }
 
 /** What the runners of one bus share. */
@@ -321,6 +323,7 @@ export class DeliveryRunner {
   protected succeed(delivery: Delivery, entry: HandlerEntry, outcome: AnswerOutcome): Settled {
     this.host.counters.handled++
     if (outcome.kind === 'value' && outcome.value instanceof KeptAnswer) this.host.counters.repeated++
+    this.options.outcome?.(false)
     if (delivery.message.replyTo === undefined) return delivery.ack()
     return this.host.answer(delivery.message, entry.contract, outcome)?.then(() => delivery.ack()) ?? delivery.ack()
   }
@@ -386,6 +389,7 @@ export class DeliveryRunner {
       await this.succeed(delivery, entry, { kind: 'error', error })
       return
     }
+    this.options.outcome?.(true)
     const decision = this.#decide(delivery, attempt, error)
     if (decision.kind === 'retry') {
       this.host.counters.retried++

@@ -6,6 +6,7 @@ import type { DeliveryRunner, HandlerEntry, RunnerHost } from './delivery-runner
 import type { AnswerOptions, BusDefaults } from './options.ts'
 import type { LightSubscription, Transport, TransportSubscription } from './port.ts'
 import { codeOf, inRange, wholeInRange } from './retry-policy.ts'
+import type { HandlerGuard } from './handler-guard.ts'
 import type { RuntimeTransport } from './runtime-transport.ts'
 import type { Scope } from './scope.ts'
 import type { Sender } from './sender.ts'
@@ -38,6 +39,8 @@ export interface IntakeParts {
   /** Made when the first subscription starts, because the middleware is complete only then. */
   readonly runnerHost: () => RunnerHost
   readonly healthChanged: () => void
+  /** What guards the handlers, where there is something. */
+  readonly guard: HandlerGuard
 }
 
 /** The incoming side of a bus: what was subscribed, what runs of it, and what is halted. */
@@ -49,6 +52,8 @@ export class Intake {
   readonly #running: Running[] = []
   readonly #lightRunning: { readonly runner: LightRunner; readonly subscription: LightSubscription }[] = []
   readonly #halted = new Map<DeliveryRunner, string>()
+  /** Paused by a kill switch, by full name of the group, with the reason. */
+  readonly #paused = new Map<string, string>()
 
   constructor(parts: IntakeParts) {
     this.#parts = parts
@@ -71,7 +76,7 @@ export class Intake {
     this.#lightPlans.push({
       kind,
       types: contracts.map(({ type }) => type),
-      entries: new Map(contracts.map((contract) => [contract.type, { contract, name: handlerName(options, handle, contract.type), handle }])),
+      entries: new Map(contracts.map((contract) => [contract.type, this.#parts.guard.policed({ contract, name: handlerName(options, handle, contract.type), handle })])),
       options: {
         inFlightMax: wholeInRange('inFlightMax', options.inFlightMax ?? LIGHT_IN_FLIGHT_MAX, 1, IN_FLIGHT_LIMIT),
         handlerTimeoutMs: inRange('timeoutMs', options.timeoutMs ?? this.#parts.defaults.handlerTimeoutMs ?? HANDLER_TIMEOUT_MS, 1, 86_400_000),
@@ -119,7 +124,7 @@ export class Intake {
   }
 
   async #subscribe(plan: SubscriptionPlan): Promise<void> {
-    const runner = plan.runner(this.#parts.runnerHost())
+    const runner = plan.runner(this.#parts.runnerHost(), this.#parts.guard.outcomes(plan.group))
     const subscription = await this.#parts.transport.subscribe(plan.subscription(), runner.take)
     this.#running.push({ plan, runner, subscription })
     // A delivery can halt it before the adapter has given us something to pause.
@@ -129,8 +134,10 @@ export class Intake {
   async #subscribeLight(plan: LightPlan): Promise<void> {
     const { runnerHost, sender } = this.#parts
     const light = sender.light(plan.kind === 'request' ? 'canRequest' : 'canBroadcast', plan.types.join(', '))
-    const runner = new LightRunner(runnerHost(), plan.entries, plan.options, sender.reply)
     const [type] = plan.types
+    const asked = plan.kind === 'request' && type !== undefined ? plan.entries.get(type)?.contract : undefined
+    const admission = asked === undefined ? undefined : this.#parts.guard.admission(asked, plan.options.inFlightMax)
+    const runner = new LightRunner(runnerHost(), plan.entries, plan.options, sender.reply, admission)
     const subscription = plan.kind === 'request' && type !== undefined ? await light.onRequest(type, runner.take) : await light.onBroadcast(plan.types, runner.take)
     this.#lightRunning.push({ runner, subscription })
   }
@@ -149,6 +156,31 @@ export class Intake {
     running?.subscription.pause().catch((cause: unknown) => logger.warn({ err: cause, group }, 'the subscription could not be paused'))
   }
 
+  /** Stops the deliveries of a group for a while. */
+  readonly pause = (group: string, reason: string): void => {
+    this.#paused.set(group, reason)
+    this.#each(group, ({ subscription }) => subscription.pause())
+  }
+
+  /** Ends a pause. */
+  readonly unpause = (group: string): void => {
+    if (!this.#paused.delete(group)) return
+    this.#each(group, ({ runner, subscription }) => (this.#halted.has(runner) ? Promise.resolve() : subscription.resume()))
+  }
+
+  #each(group: string, work: (running: Running) => Promise<void>): void {
+    const { logger } = this.#parts.runnerHost()
+    for (const running of this.#running) {
+      if (running.plan.group === group) work(running).catch((cause: unknown) => logger.warn({ err: cause, group }, 'the subscription could not be paused or resumed'))
+    }
+    this.#parts.healthChanged()
+  }
+
+  /** Groups that are paused, with the reason. */
+  paused(): readonly (readonly [string, string])[] {
+    return [...this.#paused]
+  }
+
   /** Groups that are halted, with the code of the error. */
   halted(): readonly (readonly [string, string])[] {
     return [...this.#halted].map(([runner, code]) => [runner.options.group, code])
@@ -163,7 +195,10 @@ export class Intake {
       throw new TrunklineError('core.option_invalid', { option: 'group of bus.resume', expected, actual: String(JSON.stringify(group)).slice(0, 200) })
     }
     const named = this.#running.filter(({ plan }) => names.includes(plan.group))
-    for (const { runner, subscription } of named) if (this.#halted.delete(runner)) await subscription.resume()
+    for (const { plan, runner, subscription } of named) {
+      const wasPaused = this.#paused.delete(plan.group)
+      if (this.#halted.delete(runner) || wasPaused) await subscription.resume()
+    }
   }
 
   /** Takes no more, then waits for everything that was taken. @param stopPart runs a step whose failure must not stop the others. */

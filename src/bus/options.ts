@@ -6,7 +6,8 @@ import type { Logger } from '../core/logger.ts'
 import type { Random } from '../core/random.ts'
 import type { BalanceName, BalanceOptions } from './balancer.ts'
 import type { BatchOptions } from './batch-runner.ts'
-import type { CallPolicy } from './call-policy.ts'
+import type { BusResilience, CallPolicy } from './call-policy.ts'
+import type { BusSettings } from './settings-port.ts'
 import type { HandlerContext } from './context.ts'
 import type { SendOptions } from './envelopes.ts'
 import type { Middleware } from './middleware.ts'
@@ -66,6 +67,10 @@ export interface BusOptions {
   /** Contracts to check at start although this bus does not subscribe to them. */
   readonly contracts?: readonly Contract[]
   readonly middleware?: readonly Middleware[]
+  /** Typed configuration of this bus: `settings({ … })`. */
+  readonly settings?: BusSettings
+  /** What guards all asks and handlers of this bus: `resilience({ … })`. */
+  readonly resilience?: BusResilience
   /** Started, drained and stopped with the bus, in this order. */
   readonly extensions?: readonly BusExtension[]
   /** Default: the machine's. */

@@ -5,11 +5,11 @@ import type { Clock } from '../core/clock.ts'
 import { TrunklineError, isTrunklineError } from '../core/errors.ts'
 import { ASK_TIMEOUT_MS, BODY_BYTES_MAX, PUBLISH_TIMEOUT_MS } from '../core/limits.ts'
 import type { Logger } from '../core/logger.ts'
-import type { Random } from '../core/random.ts'
 import { answerMessage } from './answer-message.ts'
 import type { Balancer } from './balancer.ts'
+import type { CallPolicy, PolicyHost } from './call-policy.ts'
 import { type AttemptLimits, askUnder } from './ask-under.ts'
-import type { BusCounters, BusEvent } from './bus-events.ts'
+import type { BusCounters } from './bus-events.ts'
 import type { Calls } from './calls.ts'
 import { checkAskOptions, checkPublishOptions } from './checked-options.ts'
 import type { DeadlineSweep } from './deadline-sweep.ts'
@@ -29,9 +29,10 @@ const STORED: Promise<void> = Promise.resolve()
 /** What the outgoing side needs of its bus. */
 export interface SenderParts {
   readonly clock: Clock
-  readonly random: Random
   readonly logger: Logger
-  readonly emit: (event: BusEvent) => void
+  readonly policyHost: PolicyHost
+  /** The policy that is configured for a contract. */
+  readonly policyOf: ((contract: Contract) => CallPolicy<unknown> | undefined) | undefined
   readonly defaults: BusDefaults
   readonly registry: ContractRegistry
   readonly envelopes: Envelopes
@@ -86,9 +87,10 @@ export class Sender {
       checkAskOptions(options)
       const limitMs = inRange('timeoutMs', options.timeoutMs ?? this.#parts.defaults.askTimeoutMs ?? ASK_TIMEOUT_MS, 1, 86_400_000)
       const timeoutMs = Math.min(limitMs, (currentScope()?.deadlineAtMs ?? Infinity) - this.#parts.clock.nowMs())
-      const { policy, signal } = options
+      const policy = options.policy ?? this.#parts.policyOf?.(contract)
+      const { signal } = options
       if (policy === undefined) return this.#askOnce(contract, data, options, { timeoutMs, deadlineMs: timeoutMs, signal })
-      return askUnder(policy, { contract, data, timeoutMs, signal }, this.#parts, (limits) => this.#askOnce(contract, data, options, limits))
+      return askUnder(policy, { contract, data, timeoutMs, signal }, this.#parts.policyHost, this.#parts.deadlines, (limits) => this.#askOnce(contract, data, options, limits))
     } catch (error) {
       return Promise.reject(error)
     }

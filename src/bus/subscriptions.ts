@@ -32,6 +32,7 @@ export class SubscriptionPlan {
   readonly #batch: { readonly options: Required<BatchOptions>; readonly handle: BatchHandle } | undefined
   readonly #within: Within | undefined
   readonly #units = new Map<string, UnitHandler>()
+  readonly #policed: (entry: HandlerEntry) => HandlerEntry
 
   constructor(parts: PlanParts) {
     this.kind = parts.kind
@@ -44,6 +45,7 @@ export class SubscriptionPlan {
     this.#decide = parts.decide
     this.#batch = parts.batch
     this.#within = parts.within
+    this.#policed = parts.policed
   }
 
   /** The handlers, by type. */
@@ -64,12 +66,13 @@ export class SubscriptionPlan {
     if (this.order === 'key' && !entry.contract.hasKey) throw conflict(this.group, `order by key was asked for, but ${entry.contract.type} has no key`)
     const within = this.#within
     if (within === undefined) {
-      this.#entries.set(entry.contract.type, entry)
+      this.#entries.set(entry.contract.type, this.#policed(entry))
       return
     }
     const unit = { contract: entry.contract, handle: entry.handle, prepare: within.prepare }
     this.#units.set(entry.contract.type, unit)
-    this.#entries.set(entry.contract.type, { ...entry, handle: withinHandle(within.unitOfWork, unit) })
+    // The policy stands round the transaction: what it repeats is a unit of its own each time.
+    this.#entries.set(entry.contract.type, this.#policed({ ...entry, handle: withinHandle(within.unitOfWork, unit) }))
   }
 
   /** @throws `bus.subscription_conflict` when another `on` of the group wants something else. */
@@ -115,7 +118,7 @@ export class SubscriptionPlan {
   }
 
   /** What handles the deliveries. */
-  runner(host: RunnerHost): DeliveryRunner {
+  runner(host: RunnerHost, outcome?: (isFailure: boolean) => void): DeliveryRunner {
     const within = this.#within
     const options = {
       group: this.group,
@@ -125,6 +128,7 @@ export class SubscriptionPlan {
       policy: this.policy,
       decide: this.#decide,
       entries: this.#entries,
+      outcome,
     }
     if (within?.batch !== undefined) return new UnitBatchRunner(options, host, { unitOfWork: within.unitOfWork, batch: within.batch, handlers: this.#units })
     return this.#batch === undefined ? new DeliveryRunner(options, host) : new BatchRunner(options, host, this.#batch.options, this.#batch.handle)
@@ -142,6 +146,7 @@ interface PlanParts {
   readonly decide: DecideRetry | undefined
   readonly batch: { readonly options: Required<BatchOptions>; readonly handle: BatchHandle } | undefined
   readonly within: Within | undefined
+  readonly policed: (entry: HandlerEntry) => HandlerEntry
 }
 
 /** What a plan is made from. */
@@ -149,6 +154,8 @@ export interface PlanRequest {
   readonly service: string
   readonly defaults: BusDefaults
   readonly contracts: readonly DefinedContract<string, ContractTypes>[]
+  /** Puts policies round a handler. */
+  readonly policed: (entry: HandlerEntry) => HandlerEntry
 }
 
 /** Plan of `bus.on`. */
@@ -187,9 +194,10 @@ export function commandPlan(request: PlanRequest, options: HandleOptions & Parti
   return plan
 }
 
-function common(request: PlanRequest, options: SubscribeOptions): Pick<PlanParts, 'inFlightMax' | 'handlerTimeoutMs' | 'policy' | 'decide'> {
-  const { contracts, defaults } = request
+function common(request: PlanRequest, options: SubscribeOptions): Pick<PlanParts, 'inFlightMax' | 'handlerTimeoutMs' | 'policy' | 'decide' | 'policed'> {
+  const { contracts, defaults, policed } = request
   return {
+    policed,
     inFlightMax: wholeInRange('inFlightMax', options.inFlightMax ?? defaults.inFlightMax ?? IN_FLIGHT_MAX, 1, IN_FLIGHT_LIMIT),
     handlerTimeoutMs: inRange('timeoutMs', options.timeoutMs ?? defaults.handlerTimeoutMs ?? HANDLER_TIMEOUT_MS, 1, 86_400_000),
     policy: retryPolicy(defaults.retry, ...contracts.map((contract) => contract.retry), options.retry),

@@ -88,6 +88,10 @@ export interface ErrorDetails {
   'saga.function_failed': { saga: string; problem: string }
   'saga.compensation_failed': { saga: string; run: string; problem: string }
   'saga.stream_full': { saga: string; instance: string; events: number; eventsMax: number }
+  'discovery.setting_invalid': { setting: string; problem: string }
+  'discovery.setting_unknown': { setting: string; known: readonly string[] }
+  'discovery.setting_revision_missing': { setting: string; revision: number }
+  'discovery.settings_unstored': { operation: string }
   'resilience.timeout': { name: string; timeoutMs: number }
   'resilience.circuit_open': { name: string; retryAfterMs: number }
   'resilience.bulkhead_full': { name: string; inFlightMax: number; waitingMax: number }
@@ -505,6 +509,26 @@ export const errorRegistry: { readonly [C in ErrorCode]: ErrorEntry<C> } = {
     disposition: 'reject',
     says: ({ saga, instance, events, eventsMax }) => `The instance ${quoted(instance)} of the saga ${saga} has ${events} events, at most ${eventsMax}`,
     remedy: 'Something in it goes round in circles; find it in the history, then cancel or compensate the instance.',
+  },
+  'discovery.setting_invalid': {
+    disposition: 'reject',
+    says: ({ setting, problem }) => `The value does not fit the setting ${quoted(setting)}: ${problem}`,
+    remedy: 'Correct the value. What was set before still holds.',
+  },
+  'discovery.setting_unknown': {
+    disposition: 'stop',
+    says: ({ setting, known }) => `The setting ${quoted(setting)} is not one of those that these settings were made with: ${known.join(', ')}`,
+    remedy: 'Add it to the list given to settings().',
+  },
+  'discovery.setting_revision_missing': {
+    disposition: 'reject',
+    says: ({ setting, revision }) => `The setting ${quoted(setting)} has no revision ${revision}`,
+    remedy: 'Look at its history.',
+  },
+  'discovery.settings_unstored': {
+    disposition: 'stop',
+    says: ({ operation }) => `${operation} of settings needs an event store, and these settings have none or their bus is not started`,
+    remedy: 'Give settings() the events of a store that belongs to the bus, or change them where such a store is.',
   },
   'resilience.timeout': {
     disposition: 'retry',

@@ -31,7 +31,7 @@ describe('TrunklineError', () => {
     const codesOf = (disposition: string): string[] => Object.entries(errorDispositions).filter(([, value]) => value === disposition).map(([code]) => code).toSorted()
     expect(codesOf('stop')).toEqual([
       'bus.subscription_conflict', 'bus.unsupported', 'contract.definition_conflict', 'contract.definition_invalid',
-      'core.invariant_broken', 'core.option_invalid', 'core.option_unknown', 'core.peer_missing', 'discovery.attached_twice', 'discovery.off', 'outbox.attached_twice', 'outbox.not_attached', 'outbox.retention_too_short', 'saga.definition_invalid', 'saga.version_missing',
+      'core.invariant_broken', 'core.option_invalid', 'core.option_unknown', 'core.peer_missing', 'discovery.attached_twice', 'discovery.off', 'discovery.setting_unknown', 'discovery.settings_unstored', 'outbox.attached_twice', 'outbox.not_attached', 'outbox.retention_too_short', 'saga.definition_invalid', 'saga.version_missing',
     ])
     expect(codesOf('retry')).toEqual([
       'bus.answer_failed', 'bus.ask_cancelled', 'bus.ask_timeout', 'bus.callee_overloaded', 'bus.connection_lost', 'bus.handler_failed', 'bus.handler_timeout', 'bus.no_responder',
