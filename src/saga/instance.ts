@@ -186,7 +186,8 @@ const FOLD: Fold = {
     delete instance.timers[timer]
   },
   'compensation-begun': (instance, { outcome, reason }) => {
-    instance.endsAs = outcome
+    // What could not be undone while it ran is not undone now.
+    instance.endsAs = instance.runs.some(({ undo }) => undo?.status === 'given-up') ? 'failed' : outcome
     instance.reason = reason
     instance.outcome = undefined
     enter(instance, 'compensating')
@@ -213,6 +214,8 @@ const FOLD: Fold = {
       one.undo = { status: 'given-up', attempt: one.undo?.attempt ?? 0, isAgain: false }
     })
     instance.endsAs = 'failed'
+    // Also where it had ended as undone, and this came late.
+    instance.outcome = undefined
   },
   'ended': (instance, { outcome, reason }) => {
     instance.outcome = outcome

@@ -94,6 +94,27 @@ describe('a saga of steps in a scenario', () => {
   })
 })
 
+describe('a compensation that is given up after the end', () => {
+  test('makes it end as failed, however it had ended', () => {
+    const alerting = saga('alerting', { state: OrderState }).startedBy(Placed, { correlate: orderId, state: (data) => data }).cancelledBy(CalledOff, { correlate: orderId })
+      .step('charge', { timeoutMs: 5 }, (step) => step.send(Charge, (state) => ({ orderId: state.orderId, cents: state.cents })).on(Charged, { correlate: orderId })
+        .compensate({ timeoutMs: 10, retry: { attemptsMax: 1 }, otherwise: 'alert' }, (undo) => undo.send(Refund, (_state, { sent }) => sent).on(Refunded, { correlate: orderId })))
+      .end()
+    givenSaga(alerting).when(Placed, { ...o1, cents: 1 }).when(CalledOff, { ...o1, why: 'no' }).when(Refunded, o1).thenEnds('cancelled').when(Charged, o1).thenIs('compensating').advance('10ms').thenEnds('failed')
+  })
+
+  test('makes it end as failed, also where it was given up while it ran', () => {
+    const group = saga('group', { state: OrderState }).startedBy(Placed, { correlate: orderId, state: (data) => data }).cancelledBy(CalledOff, { correlate: orderId })
+      .anyOf('any', (members) => members
+        .step('reserve', { timeoutMs: 5 }, (step) => step.send(Reserve, (state) => ({ orderId: state.orderId })).on(Reserved, { correlate: orderId })
+          .compensate({ timeoutMs: 10, retry: { attemptsMax: 1 }, otherwise: 'alert' }, (undo) => undo.send(Release, (state) => ({ orderId: state.orderId, shelf: null })).on(Released, { correlate: orderId })))
+        .step('charge', { timeoutMs: 5 }, (step) => step.send(Charge, (state) => ({ orderId: state.orderId, cents: state.cents })).on(Charged, { correlate: orderId })))
+      .wait('rest', { afterMs: 1_000 })
+      .end()
+    givenSaga(group).when(Placed, { ...o1, cents: 1 }).when(Charged, o1).advance('10ms').thenIs('running').when(CalledOff, { ...o1, why: 'no' }).thenEnds('failed')
+  })
+})
+
 describe('a process manager in a scenario', () => {
   test('decides on messages and on alarms that go off days later', () => {
     const waits = givenSaga(patient, { startMs: Date.UTC(2026, 0, 1) }).when(Placed, { ...o1, cents: 5 }).thenAlarms({ 'timer:patience': '30d', 'each:daily': '9h' })
