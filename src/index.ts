@@ -91,4 +91,7 @@ export { type CheckFunction, type DiskOptions, type HealthFinding, type MemoryRe
 export type { CheckOptions, HealthOptions } from './discovery/health-options.ts'
 export { type HealthBody, type HealthSource, healthResponse } from './discovery/health-response.ts'
 export { InstanceAlive, InstanceChanged, InstanceDraining, InstanceStarted, InstanceStopped } from './discovery/announcement-contracts.ts'
+export type { SagaPartOutcome } from './saga/definition.ts'
+export { sequenceDiagram, stateDiagram } from './saga/saga-diagram.ts'
+export { type Drawable, type SagaEdge, type SagaGraph, type SagaGroup, type SagaNode, sagaGraph } from './saga/saga-graph.ts'
 export { type Random, seededRandom, systemRandom } from './core/random.ts'

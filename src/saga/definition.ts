@@ -78,7 +78,7 @@ export interface SagaPart {
   readonly kind: 'step' | 'wait' | 'group' | 'publish'
   readonly name: string
   readonly sends?: string | undefined
-  readonly outcomes?: readonly { readonly type: string; readonly leads: 'on' | 'back' }[] | undefined
+  readonly outcomes?: readonly SagaPartOutcome[] | undefined
   /** What the end of its time means; undefined where it has no time limit. */
   readonly timeout?: 'fails' | 'completes' | undefined
   /** Its time limit in milliseconds, where it is the same for every instance. */
@@ -96,10 +96,17 @@ export interface SagaPart {
   readonly saga?: string | undefined
 }
 
+/** A message that a part waits for, for drawings. JSON. */
+export interface SagaPartOutcome {
+  readonly type: string
+  /** `on` where the part is completed by it, `back` where it has failed with it. */
+  readonly leads: 'on' | 'back'
+}
+
 /** How a part is undone, for drawings. JSON. */
 export interface SagaPartUndo {
   readonly sends: string
-  readonly outcomes: readonly string[]
+  readonly outcomes: readonly SagaPartOutcome[]
   /** Undefined where it waits for nothing, or for ever. */
   readonly timeoutMs?: number | undefined
   /** What happens when it has failed for the last time. */

@@ -1,5 +1,5 @@
-import type { SagaPart, SagaPartUndo, SagaShape } from './definition.ts'
-import type { CompensationPlan, NodePlan, StepPlan, StepsPlan } from './step-plan.ts'
+import type { SagaPart, SagaPartOutcome, SagaPartUndo, SagaShape } from './definition.ts'
+import type { CompensationPlan, NodePlan, OutcomePlan, StepPlan, StepsPlan } from './step-plan.ts'
 
 /** What a line of steps is made of, for drawings. */
 export function shapeOf(plan: StepsPlan, starts: readonly string[]): SagaShape {
@@ -28,7 +28,7 @@ function stepOf(step: StepPlan): SagaPart {
   return {
     kind, name,
     sends: act?.contract.type,
-    outcomes: outcomes.map(({ contract, isFailure }) => ({ type: contract.type, leads: isFailure ? 'back' : 'on' })),
+    outcomes: outcomes.map(outcomeOf),
     timeout: hasTimeout ? timesOut : undefined,
     timeoutMs,
     attemptsMax: tries.attemptsMax > 1 ? tries.attemptsMax : undefined,
@@ -41,7 +41,11 @@ function stepOf(step: StepPlan): SagaPart {
 }
 
 function undoOf({ act, outcomes, timeoutMs, otherwise }: CompensationPlan): SagaPartUndo {
-  return { sends: act.contract.type, outcomes: outcomes.map(({ contract }) => contract.type), timeoutMs, otherwise }
+  return { sends: act.contract.type, outcomes: outcomes.map(outcomeOf), timeoutMs, otherwise }
+}
+
+function outcomeOf({ contract, isFailure }: OutcomePlan): SagaPartOutcome {
+  return { type: contract.type, leads: isFailure ? 'back' : 'on' }
 }
 
 function unique(names: readonly string[]): readonly string[] {
