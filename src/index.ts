@@ -57,14 +57,16 @@ export type { Appended, ExpectedRevision, LogPage, ReadQuery, Selection, Snapsho
 export { type ProjectOptions, type ProjectedOf, type Projection, type ProjectionOptions, project, projection } from './store/projection.ts'
 export type { RecordedEvent, RecordedOf } from './store/recorded.ts'
 export type { EventContext, EventSubscriptionOptions, PoisonPolicy, StoredEventHandler } from './store/subscription-options.ts'
+export { type Choreography, type FlowOutput, type FlowOutputs, type FlowShape, choreography } from './saga/choreography.ts'
 export type { SagaContract, SagaDefinition, SagaEnded, SagaEndedTypes, SagaPart, SagaPartUndo, SagaPolicies, SagaShape, EarlyPolicy, LatePolicy } from './saga/definition.ts'
+export type { SagaFilter, SagaStateCount, SagaSummary } from './saga/directory.ts'
 export type { Due } from './saga/due.ts'
 export { type Instance as SagaInstance, type RunState, type SagaStatus, type SetTimer, type UndoState, type Waiting, noInstance } from './saga/instance.ts'
 export type { SagaObservation, SagaOccurrence, SagaStats } from './saga/observation.ts'
 export type { OperatorNote, SagaHandle, SagaRecord, SagaView } from './saga/operator.ts'
 export type { SagaInput, SagaMessage, SagaMoment, SagaOutgoing, SagaTimerOrder, SagaTransition } from './saga/port.ts'
 export { type Correlations, type ProcessInput, type ProcessManagerOptions, type ProcessMessage, type ProcessOutput, type ProcessOutputs, type ProcessTimers, processManager } from './saga/process-manager.ts'
-export { type RunSagasOptions, type Sagas, runSagas } from './saga/run-sagas.ts'
+export { type RunSagasOptions, type SagaChange, type Sagas, runSagas } from './saga/run-sagas.ts'
 export { type CancelOptions, type GroupBuilder, type GroupStepOptions, type SagaBuilder, type SagaMigration, type SagaOptions, type StartOptions, saga } from './saga/saga.ts'
 export {
   type KeepReason, type KeptInput, type KeptMessage, type MessageRef, type OperatorAction, type SagaEvent, type SagaEventContract, type SagaEventData, type SagaEventKind, type SagaEventTypes,

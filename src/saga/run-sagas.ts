@@ -11,13 +11,17 @@ import type { Message } from '../core/envelope.ts'
 import { TrunklineError, isTrunklineError } from '../core/errors.ts'
 import { type OptionNames, optionNames, refuseUnknown } from '../core/option-names.ts'
 import type { Store } from '../outbox/store.ts'
+import { category } from '../store/event-store.ts'
 import { type SagaDefinition, invalid } from './definition.ts'
+import { SagaDirectory, type SagaFilter, type SagaStateCount, type SagaSummary } from './directory.ts'
 import { type Handled, type SagaUnit, handleInput } from './engine.ts'
 import { SagaFamily, type SagaWake, sagaMessage } from './family.ts'
+import { sagaEventList, sagaEventOf } from './instance-log.ts'
 import { InstanceLock } from './instance-lock.ts'
 import { SagaHandle } from './operator.ts'
 import { SagaCounters, type SagaObservation, type SagaStats, observationsOf } from './observation.ts'
 import type { SagaInput } from './port.ts'
+import type { SagaEvent } from './saga-events.ts'
 import { checkVersions } from './versions.ts'
 
 /** What `runSagas` takes. */
@@ -36,6 +40,9 @@ const NAMES: OptionNames = optionNames<RunSagasOptions<unknown>>({ bus: true, st
 /** Time that a message waits in place for an instance that others change all the time, before the broker brings it again. */
 const CONTENTION_MAX_MS = 15_000
 const CONTENTION_BACKOFF = { initialMs: 10, factor: 2, maxMs: 500 } as const
+/** An instance that has been in one state for this long is looked at by default. */
+const STUCK_MS = 3_600_000
+const FIND_MAX = 10_000
 /** Wait before a message comes again that this process cannot handle, and another one may. */
 const ELSEWHERE_MS = 1_000
 
@@ -52,6 +59,9 @@ export function runSagas<Tx>(options: RunSagasOptions<Tx>): Sagas<Tx> {
   return new Sagas(options)
 }
 
+/** An event of an instance as it is watched. */
+export type SagaChange = SagaEvent & { readonly saga: string; readonly instance: string; readonly revision: bigint; readonly position: bigint; readonly storedAtMs: number }
+
 /** The sagas of one process. */
 export class Sagas<Tx = unknown> {
   readonly #store: Store<Tx>
@@ -59,6 +69,7 @@ export class Sagas<Tx = unknown> {
   readonly #lock = new InstanceLock()
   readonly #counters = new SagaCounters()
   readonly #observers = new Set<(observation: SagaObservation) => void>()
+  readonly #directories = new Map<string, SagaDirectory>()
   #host: UnitHost | undefined
 
   constructor({ bus, store, sagas, inFlightMax }: RunSagasOptions<Tx>) {
@@ -90,6 +101,63 @@ export class Sagas<Tx = unknown> {
   instance(saga: string | SagaDefinition, id: string): SagaHandle {
     const family = this.#family(typeof saga === 'string' ? saga : saga.name)
     return new SagaHandle({ family, events: this.#store.events, host: this.#running('instance'), give: (one, input) => this.#give(family, one, input) }, id)
+  }
+
+  /**
+   * Instances of one saga or of all, the one that has been longest in its state first. The first question of a process reads their events from where all
+   * have ended; later ones read what has come since.
+   *
+   * @throws `saga.definition_invalid` for a saga that is not run here, `store.*`.
+   */
+  async find(filter: SagaFilter & { readonly saga?: string } = {}): Promise<readonly SagaSummary[]> {
+    const { saga, ...rest } = filter
+    const found = await Promise.all(this.#directoriesOf(saga).map((directory) => directory.find(rest)))
+    return found.flat().toSorted((one, other) => one.sinceMs - other.sinceMs).slice(0, filter.limit ?? 100)
+  }
+
+  /**
+   * Instances that need somebody: those in quarantine, those whose start has not come, and those that have been in one state for `olderThanMs` (default one hour).
+   *
+   * @throws as `find` does.
+   */
+  async stuck(options: { readonly saga?: string; readonly olderThanMs?: number; readonly limit?: number } = {}): Promise<readonly SagaSummary[]> {
+    const { saga, olderThanMs = STUCK_MS, limit = 100 } = options
+    const sinceBeforeMs = this.#running('stuck').clock.nowMs() - olderThanMs
+    const filter = { limit, ...(saga === undefined ? {} : { saga }) }
+    const [quarantined, old] = await Promise.all([this.find({ ...filter, status: 'quarantined' }), this.find({ ...filter, sinceBeforeMs, limit: FIND_MAX })])
+    const late = old.filter(({ status }) => status !== 'ended' && status !== 'quarantined')
+    return [...quarantined, ...late].toSorted((one, other) => one.sinceMs - other.sinceMs).slice(0, limit)
+  }
+
+  /** How many unfinished instances are in each state, with the oldest of each. @throws as `find` does. */
+  async states(saga?: string): Promise<readonly SagaStateCount[]> {
+    return (await Promise.all(this.#directoriesOf(saga).map((directory) => directory.states()))).flat()
+  }
+
+  /**
+   * Everything that happens to the instances of a saga, in every process, as it is committed, until the signal aborts.
+   *
+   * @param options.after position of the last event that is not wanted. Default: from now on.
+   * @throws `saga.definition_invalid`, `store.down` where the link was lost: go on from the last position.
+   */
+  async *changes(saga: string, options: { readonly signal: AbortSignal; readonly after?: bigint }): AsyncGenerator<SagaChange, void, undefined> {
+    const family = this.#family(saga)
+    const { events } = this.#store
+    const after = options.after ?? (await events.head())
+    const from = after === undefined ? {} : { after }
+    for await (const recorded of events.follow(category(family.newest.category), sagaEventList, { ...from, signal: options.signal })) {
+      const { stream, revision, position, storedAtMs } = recorded
+      yield { ...sagaEventOf(recorded), saga, instance: stream.slice(stream.indexOf('-') + 1), revision, position, storedAtMs }
+    }
+  }
+
+  #directoriesOf(saga: string | undefined): readonly SagaDirectory[] {
+    const families = saga === undefined ? [...this.#families.values()] : [this.#family(saga)]
+    return families.map((family) => {
+      const directory = this.#directories.get(family.name) ?? new SagaDirectory(family, this.#store.events)
+      this.#directories.set(family.name, directory)
+      return directory
+    })
   }
 
   /** Counts since it was made. */

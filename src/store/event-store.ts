@@ -94,6 +94,25 @@ export class EventStore<Unit extends object = object> {
   }
 
   /**
+   * Follows the events of the given contracts: those that are there, then those that come, until the signal aborts. Nothing remembers how far it got, and
+   * nothing is handled: it is for watching. Use `subscribe` for work.
+   *
+   * @throws `store.event_unreadable`, `outbox.not_attached`, `store.down` where the link was lost: go on from the last position.
+   */
+  async *follow<const C extends EventContract>(selection: Selection | string, contracts: readonly C[], options: { readonly after?: bigint; readonly signal: AbortSignal }): AsyncGenerator<RecordedOf<C>, void, undefined> {
+    const { log } = this.#parts('follow')
+    const codec = new EventCodec(contracts)
+    const from = typeof selection === 'string' ? stream(selection) : selection
+    for await (const page of log.follow(from, options.after, { pageMax: PAGE_MAX, signal: options.signal })) {
+      for (const event of page.events) {
+        if (options.signal.aborted) return
+        const recorded = codec.read(event)
+        if (recorded !== undefined) yield recorded
+      }
+    }
+  }
+
+  /**
    * Follows stored events from a checkpoint on, for projections and reactions: each is handled in the transaction that moves the checkpoint, in
    * order, by one process at a time. It begins when the store is open, and stops with it.
    *
