@@ -178,7 +178,7 @@ export class NewStep<S extends Schema> extends StepBuilder<S, undefined, never, 
     const plan = (isFailure: boolean): OutcomePlan => ({
       contract: child.ended, isFailure, isRetried: false, apply,
       correlate: { of: (end: SagaEnded, { tenant }: { readonly tenant: string | undefined }) => (mine(end) ? instanceOf(end.parent, tenant) : NOT_MINE) },
-      matches: (end: SagaEnded, _sent: unknown, run: string) => end.parent?.run === run && (end.outcome === 'completed') !== isFailure,
+      matches: (end: SagaEnded, _sent: unknown, run: string) => mine(end) && end.parent?.run === run && (end.outcome === 'completed') !== isFailure,
       because: (end: SagaEnded) => `${child.name} ended as ${end.outcome}${end.reason === null ? '' : `: ${end.reason}`}`,
     })
     return new StepBuilder({ ...this.parts, act: { contract, data, isSubSaga: true }, outcomes: [plan(false), plan(true)], subSaga: child.name })

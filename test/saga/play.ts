@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type Contract, type DataInput, type OperatorAction, type SagaDefinition, type SagaEvent, type SagaInput, type SagaInstance, type SagaTransition, noInstance, transition } from '../../src/index.ts'
 import { madeMessage } from '../../src/saga/family.ts'
+import { parentOf } from '../../src/saga/headers.ts'
 import { apply } from '../../src/saga/instance.ts'
 
 /** One instance without bus, store or clock: every transition is made twice, from the fold of its stream, and must come out the same. */
@@ -35,6 +36,12 @@ export class Play {
 
   message<C extends Contract>(contract: C, data: DataInput<C>, id = `m-${++this.#made}`): SagaTransition {
     return this.give({ kind: 'message', message: madeMessage(contract, data, { id, source: '/test', correlationId: 'flow-1' }) })
+  }
+
+  /** A message with headers, as a saga above has sent it. */
+  start<C extends Contract>(contract: C, data: DataInput<C>, headers: Readonly<Record<string, string>>): SagaTransition {
+    const made = madeMessage(contract, data, { id: `m-${++this.#made}`, source: '/test', correlationId: 'flow-1' })
+    return this.give({ kind: 'message', message: { ...made, parent: parentOf(headers) } })
   }
 
   /** Lets time go by up to the alarm that is due next; it goes off. */
