@@ -1,5 +1,6 @@
 import type { AnyCommand, EventContract } from '../contract/contract.ts'
 import type { MessageMakerOptions, ScheduleOptions } from '../bus/port.ts'
+import { currentScope, runInScope } from '../bus/scope.ts'
 import { TrunklineError, isTrunklineError } from '../core/errors.ts'
 import { derivedId } from '../core/random.ts'
 import type { Decider } from '../store/decider.ts'
@@ -44,16 +45,24 @@ export async function handleInput(unit: SagaUnit, family: SagaFamily, id: string
   const { instance: before, revision } = await loadInstance(unit, family, id)
   const definition = family.of(before, id)
   const made = transition(definition, before, input, { instance: id, revision, nowMs })
+  const scope = currentScope()
+  const commit = (): Promise<void> => commitTransition(unit, family, id, revision, input, made)
+  // A line of many steps is no loop: what a saga sends counts from its start on. Its own loops are bounded by its stream.
+  await (scope === undefined ? commit() : runInScope({ ...scope, hops: made.instance.hops }, commit))
+  return { family, id, before, transition: made }
+}
+
+async function commitTransition(unit: SagaUnit, family: SagaFamily, id: string, revision: bigint | undefined, input: SagaInput, made: SagaTransition): Promise<void> {
   const { events, outgoing, timers, cancelledTimers, instance } = made
   const { correlationId, tenant } = instance
-  if (events.length > 0) await append(unit, family, id, revision, events, instance)
+  // The input is part of the ids: of two different inputs at one revision, the second append must not pass for a repetition of the first.
+  if (events.length > 0) await append(unit, family, id, revision, events.map((event, index) => factOf(event, derivedId('saga-event', family.decider.stream(id), `${revision ?? -1n}`, inputKey(input), `${index}`))), instance)
   for (const one of outgoing) send(unit, one)
   for (const timer of cancelledTimers) await unit.cancel(family.timerId(id, timer))
   for (const { timer, token, due } of timers) {
     const when = 'atMs' in due ? { at: due.atMs } : { afterMs: due.afterMs }
     await unit.schedule(family.wake, { instance: id, timer, token }, { ...when, id: family.timerId(id, timer), ...flow(correlationId, tenant) })
   }
-  return { family, id, before, transition: made }
 }
 
 /** An instance as a unit of work sees it. */
@@ -72,18 +81,22 @@ export async function loadInstance(unit: Pick<SagaUnit, 'readStream' | 'load'>, 
   return { instance, revision: page.events.at(-1)?.revision }
 }
 
-async function append(unit: SagaUnit, family: SagaFamily, id: string, revision: bigint | undefined, events: readonly SagaEvent[], after: Readonly<Instance>): Promise<void> {
+async function append(unit: SagaUnit, family: SagaFamily, id: string, revision: bigint | undefined, facts: readonly Fact[], after: Readonly<Instance>): Promise<void> {
   const stream = family.decider.stream(id)
-  const facts = events.map((event, index) => factOf(event, derivedId('saga-event', stream, `${revision ?? -1n}`, `${index}`)))
   try {
     const appended = await unit.append(stream, revision ?? 'noStream', facts)
-    const isFull = Math.floor(after.eventCount / SNAPSHOT_EVENTS) > Math.floor((after.eventCount - events.length) / SNAPSHOT_EVENTS)
+    const isFull = Math.floor(after.eventCount / SNAPSHOT_EVENTS) > Math.floor((after.eventCount - facts.length) / SNAPSHOT_EVENTS)
     const { shape } = family.decider
     if (isFull && shape !== undefined) await unit.saveSnapshot({ stream, shape, revision: appended.revision, state: Buffer.from(JSON.stringify(after)) })
   } catch (error) {
     if (!isTrunklineError(error, 'store.wrong_revision')) throw error
     throw new TrunklineError('store.conflict', { store: 'of the saga', problem: `the stream ${stream} went on meanwhile` }, { cause: error })
   }
+}
+
+function inputKey(input: SagaInput): string {
+  if (input.kind === 'message') return `${input.message.source} ${input.message.id}`
+  return input.kind === 'timer' ? `timer ${input.token}` : `operator ${input.id}`
 }
 
 function factOf<E extends SagaEvent>({ kind, data }: E, id: string): Fact {

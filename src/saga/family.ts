@@ -122,9 +122,9 @@ export class SagaFamily {
 }
 
 /** A message as transitions take it. */
-export function sagaMessage(message: Message, wire: Pick<WireMessage, 'body' | 'version'>): SagaMessage {
+export function sagaMessage(message: Message, wire: Pick<WireMessage, 'body' | 'version' | 'hops'>): SagaMessage {
   const { id, source, type, data, correlationId, tenant, headers } = message
-  return { id, source, type, data, version: wire.version, body: JSON.parse(Buffer.from(wire.body).toString()), correlationId, tenant, parent: parentOf(headers) }
+  return { id, source, type, data, version: wire.version, body: JSON.parse(Buffer.from(wire.body).toString()), correlationId, tenant, parent: parentOf(headers), hops: wire.hops }
 }
 
 /** A message made up from data: for what is given by hand. @throws `contract.*`. */

@@ -65,6 +65,8 @@ export interface Instance {
   correlationId: string
   tenant: string | undefined
   parent: SagaParent | undefined
+  /** Handlers in a row that led to its start. What it sends counts from there, so that a long line is not taken for a loop. */
+  hops: number
   /** The runs in the order in which they were started. */
   readonly runs: RunState[]
   /** Names of runs in the order in which their effects came about. */
@@ -91,7 +93,7 @@ export interface Instance {
 /** An instance that has no events yet. */
 export function noInstance(): Instance {
   return {
-    saga: '', instance: '', version: 0, status: 'none', resumeAs: 'running', state: undefined, correlationId: '', tenant: undefined, parent: undefined,
+    saga: '', instance: '', version: 0, status: 'none', resumeAs: 'running', state: undefined, correlationId: '', tenant: undefined, parent: undefined, hops: 0,
     runs: [], effects: [], timers: {}, handled: [], kept: [], outcome: undefined, endsAs: undefined, reason: undefined, quarantine: undefined,
     startedAtMs: 0, changedAtMs: 0, sinceMs: 0, endedAtMs: undefined, eventCount: 0,
   }
@@ -127,8 +129,8 @@ const FOLD: Fold = {
     if (input !== 'timer') instance.handled.push(handledKey({ source, id }))
     if (instance.sinceMs === 0) instance.sinceMs = atMs
   },
-  'started': (instance, { saga, version, instance: id, correlationId, tenant, parent }) => {
-    Object.assign(instance, { saga, version, instance: id, correlationId, tenant, parent })
+  'started': (instance, { saga, version, instance: id, correlationId, tenant, parent, hops }) => {
+    Object.assign(instance, { saga, version, instance: id, correlationId, tenant, parent, hops: hops ?? 0 })
     instance.startedAtMs = instance.changedAtMs
     enter(instance, 'running')
   },

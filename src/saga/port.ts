@@ -15,6 +15,8 @@ export interface SagaMessage extends MessageRef {
   readonly correlationId: string
   readonly tenant: string | undefined
   readonly parent: SagaParent | undefined
+  /** Handlers in a row that led to it. Default 0. */
+  readonly hops?: number | undefined
 }
 
 /** What an instance is given. */
@@ -61,6 +63,6 @@ export interface SagaTransition {
 }
 
 /** A message as it waits. */
-export function keptOf({ id, source, type, version, body, correlationId, tenant, parent }: SagaMessage): KeptMessage {
-  return { id, source, type, version, body, correlationId, tenant, parent }
+export function keptOf({ id, source, type, version, body, correlationId, tenant, parent, hops }: SagaMessage): KeptMessage {
+  return { id, source, type, version, body, correlationId, tenant, parent, hops }
 }

@@ -214,8 +214,8 @@ export class Sagas<Tx = unknown> {
   /** Runs `work` when nobody else here works on the instance, and again for as long as other processes are faster. */
   async #alone<T>(family: SagaFamily, id: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const { clock, random } = this.#running('handle')
-    const sinceMs = clock.monotonicMs()
     return await this.#lock.run(`${family.name} ${id}`, async () => {
+      const sinceMs = clock.monotonicMs()
       for (let tries = 1; ; tries++) {
         try {
           return await work()
@@ -239,6 +239,7 @@ export class Sagas<Tx = unknown> {
     }
     const request = await unitRequest({ contract: defined(contract), handle, prepare: undefined }, message, lazy(context))
     return await this.#alone(family, id, async () => {
+      handled = undefined
       const outcome = await this.#store.run(request)
       if (outcome.kind === 'done' && handled !== undefined) this.#tell(handled)
       return unitValue(outcome)

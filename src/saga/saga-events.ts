@@ -18,6 +18,8 @@ export interface KeptMessage extends MessageRef {
   readonly tenant: string | undefined
   /** Who started it: set for the start of a sub-saga. */
   readonly parent: SagaParent | undefined
+  /** Handlers in a row that led to it. */
+  readonly hops?: number | undefined
 }
 
 /** What waits in an instance. */
@@ -64,7 +66,7 @@ export type OperatorAction = 'resume' | 'retry-step' | 'skip-step' | 'compensate
 export interface SagaEventData {
   /** First of every transition: the mark that this input was handled, and when. */
   'input-handled': { readonly input: 'message' | 'timer' | 'operator'; readonly id: string; readonly source: string; readonly type: string; readonly atMs: number }
-  'started': { readonly saga: string; readonly version: number; readonly instance: string; readonly correlationId: string; readonly tenant?: string | undefined; readonly parent?: SagaParent | undefined }
+  'started': { readonly saga: string; readonly version: number; readonly instance: string; readonly correlationId: string; readonly tenant?: string | undefined; readonly parent?: SagaParent | undefined; readonly hops?: number | undefined }
   'state-changed': { readonly state: unknown }
   'message-kept': { readonly input: KeptInput; readonly because: KeepReason }
   'message-taken': { readonly index: number }

@@ -90,9 +90,9 @@ function onMessage(definition: SagaDefinition, turn: Turn, message: SagaMessage)
 
 function start(definition: SagaDefinition, turn: Turn, message: SagaMessage): void {
   const { brain } = definition
-  const { correlationId, tenant, parent } = message
+  const { correlationId, tenant, parent, hops } = message
   turn.cancelTimer(EARLY_TIMER)
-  turn.emit('started', { saga: definition.name, version: definition.version, instance: turn.moment.instance, correlationId, tenant, parent })
+  turn.emit('started', { saga: definition.name, version: definition.version, instance: turn.moment.instance, correlationId, tenant, parent, hops })
   turn.setState(definition.startState(message))
   // What calls it off counts before its first step, so that nothing is begun only to be undone.
   const waiting = takeKept(turn, 'early').toSorted((one, other) => Number(brain.cancels(typeOfKept(other))) - Number(brain.cancels(typeOfKept(one))))

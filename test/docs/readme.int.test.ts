@@ -41,6 +41,7 @@ test.each([
   ['all blocks of the page on the outbox are one program', [blocksOf('docs/outbox.md').join('\n')]],
   ['all blocks of the page on the event store are one program', [blocksOf('docs/store.md').join('\n')]],
   ['all blocks of the page on policies are one program', [blocksOf('docs/resilience.md').join('\n')]],
+  ['all blocks of the page on sagas are one program', [blocksOf('docs/saga.md').join('\n')]],
 ])('%s without type errors', (_name, programs) => {
   for (const program of programs) expect(program).toMatch(/^import /)
   mkdirSync(join(root, '.tmp'), { recursive: true })
