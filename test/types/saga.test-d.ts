@@ -36,7 +36,7 @@ describe('a step', () => {
           return { receipt: outcome?.receipt ?? null }
         })
         .on(Paid, { correlate }))).end()
-    expectTypeOf(made).toEqualTypeOf<SagaDefinition>()
+    expectTypeOf(made).toEqualTypeOf<SagaDefinition<{ orderId: string; receipt?: string | undefined }>>()
   })
 
   test('that waits has to say how long', () => {
