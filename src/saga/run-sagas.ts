@@ -2,7 +2,6 @@ import type { Bus } from '../bus/bus.ts'
 import type { HandlerContext } from '../bus/context.ts'
 import type { MessageOf, SubscribeOptions } from '../bus/options.ts'
 import type { UnitHost } from '../bus/port.ts'
-import type { Decision, Failure } from '../bus/retry-policy.ts'
 import { lazy, unitRequest, unitValue } from '../bus/within.ts'
 import { type Contract, defined } from '../contract/contract.ts'
 import { backoffMs } from '../core/backoff.ts'
@@ -13,6 +12,7 @@ import { type OptionNames, optionNames, refuseUnknown } from '../core/option-nam
 import type { Store } from '../outbox/store.ts'
 import { category } from '../store/event-store.ts'
 import { type SagaDefinition, invalid } from './definition.ts'
+import { SAGA_RETRY, afterFailure } from './delivery-policy.ts'
 import { SagaDirectory, type SagaFilter, type SagaStateCount, type SagaSummary } from './directory.ts'
 import { type Handled, type SagaUnit, handleInput } from './engine.ts'
 import { SagaFamily, type SagaWake, sagaMessage } from './family.ts'
@@ -43,8 +43,6 @@ const CONTENTION_BACKOFF = { initialMs: 10, factor: 2, maxMs: 500 } as const
 /** An instance that has been in one state for this long is looked at by default. */
 const STUCK_MS = 3_600_000
 const FIND_MAX = 10_000
-/** Wait before a message comes again that this process cannot handle, and another one may. */
-const ELSEWHERE_MS = 1_000
 
 /**
  * Runs sagas in this process, inside a service or alone. More processes share the work, one message at a time for each instance. They start, drain and stop
@@ -167,7 +165,7 @@ export class Sagas<Tx = unknown> {
 
   #subscribe(bus: Bus, family: SagaFamily, options: SubscribeOptions): void {
     const events = family.events()
-    const all: SubscribeOptions = { ...options, decide: elsewhere }
+    const all: SubscribeOptions = { ...options, retry: SAGA_RETRY, decide: afterFailure }
     const onMessage = (message: Message, context: HandlerContext): Promise<unknown> => this.#message(family, message, context)
     // Types are many here, and none is known: `transition` looks at them.
     if (events.length > 0) bus.on(events, { ...all, group: `saga-${family.name}`, name: `saga ${family.name}`, from: 'new' }, (message: Message, context) => onMessage(message, context))
@@ -270,10 +268,4 @@ export class Sagas<Tx = unknown> {
     if (this.#host === undefined) throw new TrunklineError('bus.not_running', { operation, state: 'idle' })
     return this.#host
   }
-}
-
-/** What another process may be able to do is never given up here. */
-function elsewhere({ error }: Failure): Decision | undefined {
-  if (isTrunklineError(error, 'saga.version_unknown')) return { kind: 'retry', delayMs: ELSEWHERE_MS }
-  return isTrunklineError(error, 'store.conflict') ? { kind: 'retry', delayMs: CONTENTION_BACKOFF.maxMs } : undefined
 }

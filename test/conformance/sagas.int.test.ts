@@ -13,7 +13,7 @@ import { sqliteStoreSubject } from './store-sqlite-subject.ts'
 
 // The same sagas on every store: what they promise must not depend on what is below them.
 
-const WAIT_MS = 30_000
+const WAIT_MS = 100_000
 
 /** Processes over one database and one broker. */
 class Stage implements AsyncDisposable {
@@ -84,7 +84,7 @@ function obliging(bus: Bus, told: string[]): void {
   })
 }
 
-describe.each(subjects.map((subject) => ({ name: subject.name, subject })))('on $name', ({ subject }) => {
+describe.each(subjects.map((subject) => ({ name: subject.name, subject })))('on $name', { timeout: 120_000 }, ({ subject }) => {
   test('sagas go to their end, each effect once', async () => {
     await using stage = new Stage(await subject.place())
     const told: string[] = []
