@@ -15,6 +15,11 @@ export interface SagaOptions<S extends Schema> extends SagaPolicies {
   readonly version?: number
   /** Time for the whole, in milliseconds; when it is over, everything is undone. Default: the time of its parts. */
   readonly timeoutMs?: number
+  /**
+   * What becomes of a message of a step that has not begun: it waits for it in the instance, which is the default, is recorded and changes nothing, or becomes a
+   * dead letter.
+   */
+  readonly ahead?: 'keep' | 'ignore' | 'deadLetter'
   /** From older versions to this one. Instances of a version that is named here go on by this definition. */
   readonly migrations?: Readonly<Record<number, SagaMigration<S>>>
 }
@@ -44,7 +49,7 @@ export interface CancelOptions<C extends SagaContract> {
   readonly afterEnd?: 'ignore' | 'compensate'
 }
 
-const NAMES: OptionNames = optionNames<SagaOptions<Schema>>({ state: true, version: true, timeoutMs: true, migrations: true, early: true, earlyMaxMs: true, late: true })
+const NAMES: OptionNames = optionNames<SagaOptions<Schema>>({ state: true, version: true, timeoutMs: true, ahead: true, migrations: true, early: true, earlyMaxMs: true, late: true })
 const STEPS_MAX = 200
 
 interface SagaParts {
@@ -149,12 +154,12 @@ export class SagaBuilder<S extends Schema> {
     if (steps.length > STEPS_MAX) throw invalid(name, `it has ${steps.length} steps, at most ${STEPS_MAX}`)
     if (new Set(steps.map((step) => step.name)).size < steps.length) throw invalid(name, 'two steps have the same name')
     const stateOf = new Map(starts.map((start) => [start.contract.type, start]))
-    const { version = 1, state, timeoutMs, migrations = {}, ...policies } = options
+    const { version = 1, state, timeoutMs, ahead = 'keep', migrations = {}, ...policies } = options
     if (timeoutMs !== undefined && !(timeoutMs > 0)) throw invalid(name, `timeoutMs ${timeoutMs} is no time`)
     return new SagaDefinition({
       name, version, policies, schema: state, migrations: migrationsOf(migrations),
       inputs: mergedInputs(name, [...starts.map(({ contract, correlate }) => input(contract, correlate, true)), ...inputsOf(steps), ...cancels.map(({ contract, correlate }) => input(contract, correlate, false))]),
-      brain: new StepsBrain({ saga: name, nodes, cancels, timeoutMs }, [...stateOf.keys()]),
+      brain: new StepsBrain({ saga: name, nodes, cancels, timeoutMs, ahead }, [...stateOf.keys()]),
       startState: ({ type, data }) => stateOf.get(type)?.state(data),
     })
   }

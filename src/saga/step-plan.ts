@@ -101,4 +101,6 @@ export interface StepsPlan {
   readonly cancels: readonly CancelPlan[]
   /** Time for the whole, in milliseconds; undefined: the sum of its parts. */
   readonly timeoutMs: number | undefined
+  /** What becomes of a message of a step that has not begun. */
+  readonly ahead: 'keep' | 'ignore' | 'deadLetter'
 }

@@ -50,7 +50,9 @@ export class StepsBrain implements SagaBrain {
     if (this.#cancel(turn, message)) return
     if (this.#undoing.message(turn, message) || this.#outcome(turn, message)) return this.#takeEarlier(turn)
     const isAhead = turn.instance.status === 'running' && this.#isAhead(turn.instance, message.type)
-    if (isAhead) turn.emit('message-kept', { input: { kind: 'message', message: keptOf(message) }, because: 'out-of-order' })
+    const { ahead } = this.#plan
+    if (isAhead && ahead === 'deadLetter') throw new TrunklineError('saga.message_refused', { saga: turn.saga.name, type: message.type, id: message.id, problem: 'its step has not begun' })
+    if (isAhead && ahead === 'keep') turn.emit('message-kept', { input: { kind: 'message', message: keptOf(message) }, because: 'out-of-order' })
     else turn.emit('message-ignored', { message: { id: message.id, source: message.source, type: message.type }, because: 'unexpected' })
   }
 

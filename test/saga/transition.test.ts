@@ -126,6 +126,21 @@ describe('a message of a later step', () => {
   })
 })
 
+describe('a message of a later step where the policy says so', () => {
+  const line = (ahead: 'deadLetter' | 'ignore'): Play => started(saga('strict', { state: OrderState, ahead })
+    .startedBy(Placed, { correlate: orderId, state: (placed) => placed })
+    .step('reserve', { timeoutMs: 5_000 }, (step) => step.send(Reserve, () => one).on(Reserved, { correlate: orderId }))
+    .step('charge', { timeoutMs: 5_000 }, (step) => step.send(Charge, () => ({ ...one, cents: 1 })).on(Charged, { correlate: orderId })).end())
+
+  test('is a dead letter, or recorded without an effect', () => {
+    expect(thrown(() => line('deadLetter').message(Charged, one))).toMatchObject({ code: 'saga.message_refused' })
+    const play = line('ignore')
+    play.message(Charged, one)
+    play.message(Reserved, { ...one, shelf: 'A' })
+    expect(play.instance).toMatchObject({ status: 'running', kept: [] })
+  })
+})
+
 describe('compensation', () => {
   test('undoes what took place, the latest first, one at a time, and knows what came of it', () => {
     const play = started()
