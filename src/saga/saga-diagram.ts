@@ -36,9 +36,9 @@ export function sequenceDiagram({ name, version, shape }: Drawable): string {
     'sequenceDiagram',
     `  %% ${commentText(`${name}, version ${version}`)}`,
     ...talk.participants(),
-    ...shape.starts.map((type) => `  ${talk.of(type)}->>saga: ${diagramText(type)}`),
+    ...shape.starts.map((type) => `  ${talk.of(type)}->>saga: ${said(type)}`),
     ...(shape.form === 'steps' ? shape.parts.flatMap((part) => talk.part(part)) : talk.manager()),
-    ...(shape.cancels.length === 0 ? [] : [`  Note over saga: called off by ${diagramText(shape.cancels.join(', '))}`]),
+    ...(shape.cancels.length === 0 ? [] : [`  Note over saga: called off by ${said(shape.cancels.join(', '))}`]),
   ]
   return `${lines.join('\n')}\n`
 }
@@ -76,6 +76,12 @@ function needText(need: number, of: number): string {
   return need === of ? 'all' : need === 1 ? 'any' : `${need} of ${of}`
 }
 
+/** A text that a line of a sequence diagram cannot do without. */
+function said(text: string): string {
+  const escaped = diagramText(text)
+  return escaped === '' ? '…' : escaped
+}
+
 /** What is said in a sequence diagram. */
 class Talk {
   readonly #name: string
@@ -93,8 +99,8 @@ class Talk {
   }
 
   participants(): readonly string[] {
-    const [first, ...others] = [...this.#ids].map(([context, id]) => `  participant ${id} as ${diagramText(context)}`)
-    return [...(first === undefined ? [] : [first]), `  participant saga as ${diagramText(this.#name)}`, ...others]
+    const [first, ...others] = [...this.#ids].map(([context, id]) => `  participant ${id} as ${said(context)}`)
+    return [...(first === undefined ? [] : [first]), `  participant saga as ${said(this.#name)}`, ...others]
   }
 
   /** Who sends or takes a type. */
@@ -105,19 +111,19 @@ class Talk {
   part(part: SagaPart): readonly string[] {
     if (part.members !== undefined) {
       const [first = [], ...others] = part.members.map((one) => this.#step(one))
-      const label = diagramText(`${part.name}, ${needText(part.need ?? part.members.length, part.members.length)}`)
+      const label = said(`${part.name}, ${needText(part.need ?? part.members.length, part.members.length)}`)
       return [`  par ${label}`, ...first, ...others.flatMap((lines) => [`  and ${label}`, ...lines]), '  end']
     }
     const lines = this.#step(part)
-    if (part.isRepeated === true) return [`  loop ${diagramText(`${part.name}, repeated`)}`, ...lines, '  end']
-    return part.isConditional === true ? [`  opt ${diagramText(`${part.name}, where it is wanted`)}`, ...lines, '  end'] : lines
+    if (part.isRepeated === true) return [`  loop ${said(`${part.name}, repeated`)}`, ...lines, '  end']
+    return part.isConditional === true ? [`  opt ${said(`${part.name}, where it is wanted`)}`, ...lines, '  end'] : lines
   }
 
   manager(): readonly string[] {
     const { inputs, starts, outputs, timers } = this.#shape
-    const comes = inputs.filter((type) => !starts.includes(type)).map((type) => `  ${this.of(type)}->>saga: ${diagramText(type)}`)
-    const goes = outputs.map((type) => `  saga->>${this.of(type)}: ${diagramText(type)}`)
-    const alarms = timers.map((timer) => `  saga-->>saga: ${diagramText(`alarm ${timer}`)}`)
+    const comes = inputs.filter((type) => !starts.includes(type)).map((type) => `  ${this.of(type)}->>saga: ${said(type)}`)
+    const goes = outputs.map((type) => `  saga->>${this.of(type)}: ${said(type)}`)
+    const alarms = timers.map((timer) => `  saga-->>saga: ${said(`alarm ${timer}`)}`)
     return ['  loop until it ends, in any order', ...comes, ...alarms, ...goes, '  Note over saga: it decides', '  end']
   }
 
@@ -125,11 +131,11 @@ class Talk {
     const { name, sends, saga, outcomes = [], timeout, timeoutMs, compensation } = part
     const who = saga === undefined ? undefined : this.#ids.get(`saga ${saga}`)
     const to = who ?? (sends === undefined ? 'saga' : this.of(sends))
-    const asked = sends === undefined ? [] : [`  saga->>${to}: ${diagramText(sends)}`]
-    const answers = outcomes.map(({ type, leads }) => [`${leads === 'on' ? 'goes on' : 'is refused'}`, `  ${who ?? this.of(type)}->>saga: ${diagramText(type)}`] as const)
-    const late = timeout === undefined ? [] : [[timeout === 'fails' ? 'is not answered in time' : 'its time has come', `  saga-->>saga: ${diagramText(timeoutMs === undefined ? 'alarm' : `alarm after ${timeText(timeoutMs)}`)}`] as const]
-    const cases = [...answers, ...late].map(([what, line], at) => [`  ${at === 0 ? 'alt' : 'else'} ${diagramText(`${name} ${what}`)}`, line])
-    const undone = compensation === undefined ? [] : [`  Note over saga: ${diagramText(`${name} is undone by ${compensation.sends}`)}`]
+    const asked = sends === undefined ? [] : [`  saga->>${to}: ${said(sends)}`]
+    const answers = outcomes.map(({ type, leads }) => [`${leads === 'on' ? 'goes on' : 'is refused'}`, `  ${who ?? this.of(type)}->>saga: ${said(type)}`] as const)
+    const late = timeout === undefined ? [] : [[timeout === 'fails' ? 'is not answered in time' : 'its time has come', `  saga-->>saga: ${said(timeoutMs === undefined ? 'alarm' : `alarm after ${timeText(timeoutMs)}`)}`] as const]
+    const cases = [...answers, ...late].map(([what, line], at) => [`  ${at === 0 ? 'alt' : 'else'} ${said(`${name} ${what}`)}`, line])
+    const undone = compensation === undefined ? [] : [`  Note over saga: ${said(`${name} is undone by ${compensation.sends}`)}`]
     const body = cases.length > 1 ? [...cases.flat(), '  end'] : cases.flatMap(([, line]) => line ?? [])
     return [...asked, ...body, ...undone]
   }
