@@ -59,7 +59,7 @@ export class Directory implements BusCompanion {
     this.#options = checkedDiscovery(options)
   }
 
-  /** @internal What the bus calls. */
+  /** What the bus calls; not for programs. */
   attach(view: BusView): BusExtension {
     if (this.#view !== undefined) throw new TrunklineError('discovery.attached_twice', { service: this.#view.service.name })
     this.#view = view
@@ -115,7 +115,7 @@ export class Directory implements BusCompanion {
     return { state: reasons.length === 0 ? 'up' : 'degraded', reasons }
   }
 
-  /** @internal What the bus calls. */
+  /** What the bus calls; not for programs. */
   get balancer(): Balancer | undefined {
     return this.#balancer
   }

@@ -26,7 +26,7 @@ export class HealthChecks implements BusCompanion {
     this.#options = checkedHealth(options)
   }
 
-  /** @internal What the bus calls. */
+  /** What the bus calls; not for programs. */
   attach(view: BusView): BusExtension {
     if (this.#runner !== undefined) throw new TrunklineError('discovery.attached_twice', { service: view.service.name })
     const runner = new HealthRunner(view, this.#options)

@@ -122,7 +122,7 @@ export class PgLink {
     )
     const results: PgResult[] = []
     for (const one of settled) {
-      if (one.status === 'rejected') throw this.#failed(one.reason)
+      if (one.status === 'rejected') throw this.#failed(one.reason, client)
       results.push(one.value)
     }
     return results
@@ -150,11 +150,11 @@ export class PgLink {
     return turn
   }
 
-  #failed(thrown: unknown): TrunklineError {
+  #failed(thrown: unknown, client: PgClient | undefined = this.#client): TrunklineError {
     const error = storeError(thrown)
     this.#database.failed(error)
-    // A primary that became a standby stays one, however long this connection lives (P-24).
-    if (isTrunklineError(error, 'store.down') && error.details.problem.includes('25006')) this.#drop(this.#client, error.details.problem)
+    // Also where the connection told of its end before anybody listened, and where a primary became a standby, which it then stays (P-24).
+    if (isTrunklineError(error, 'store.down')) this.#drop(client, error.details.problem)
     return error
   }
 
