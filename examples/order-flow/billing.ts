@@ -1,3 +1,4 @@
+import { CASHIER_TABLES, subscribeCashier } from './cashier.ts'
 import { EntryPosted, GetBalance, PostEntry } from './contracts.ts'
 import { amountOf, amountText } from './money.ts'
 import { type RunningService, type ServiceSetup, isOfRun, openService, startService } from './service.ts'
@@ -12,9 +13,9 @@ const TABLES = `
   CREATE INDEX IF NOT EXISTS ledger_by_account ON ledger (account);
 `
 
-/** Keeps the ledger, tells when something was booked, and answers what an account comes to. */
+/** Keeps the ledger, tells when something was booked, and answers what an account comes to. Takes payments for orders, too. */
 export async function startBilling(setup: ServiceSetup): Promise<RunningService> {
-  const service = await openService('billing', setup, TABLES)
+  const service = await openService('billing', setup, TABLES + CASHIER_TABLES)
   const { bus, store } = service
   bus.handle(PostEntry, { within: store }, (message, { tx, publish }) => {
     if (!isOfRun(setup, message)) return
@@ -32,5 +33,6 @@ export async function startBilling(setup: ServiceSetup): Promise<RunningService>
     }
     return { entries, balance: amountText(balance) }
   }))
+  subscribeCashier(service, setup)
   return await startService(service, setup)
 }

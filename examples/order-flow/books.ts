@@ -1,4 +1,5 @@
 import { amountOf, amountText } from './money.ts'
+import { orderMistakes } from './order-books.ts'
 import { ReadableFile } from './readable-file.ts'
 import type { ServiceName } from './service.ts'
 
@@ -31,6 +32,9 @@ const TABLES: readonly Table[] = [
   { service: 'billing', name: 'ledger', effect: 'message_id' },
   { service: 'reporting', name: 'invoices', effect: 'message_id' },
   { service: 'reporting', name: 'postings', effect: 'message_id' },
+  { service: 'stock', name: 'goods', effect: 'message_id, position' },
+  { service: 'stock', name: 'shipments', effect: 'message_id' },
+  { service: 'billing', name: 'cash', effect: 'message_id' },
 ]
 
 const ARTICLES_WRONG = `
@@ -50,7 +54,7 @@ export function readBooks(dir: string): Books {
   if (pieces !== sold) mistakes.push(`${pieces} pieces left the inventory, and the shop sold ${sold}`)
   const wrong = stock.count(ARTICLES_WRONG)
   if (wrong > 0) mistakes.push(`${wrong} articles have another quantity than their movements make`)
-  mistakes.push(...moneyMistakes(shop, billing))
+  mistakes.push(...moneyMistakes(shop, billing), ...orderMistakes(dir))
   return {
     movements: stock.count('SELECT count(*) AS n FROM inventory'),
     pieces,

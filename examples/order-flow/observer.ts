@@ -61,8 +61,9 @@ export class Observer {
     })
   }
 
-  #isOurs(message: { readonly id: string }): boolean {
-    return message.id.startsWith(`${this.#run}.`)
+  /** What sagas send has ids of its own, and names the order, whose id begins with the run. */
+  #isOurs(message: { readonly id: string; readonly body: Uint8Array }): boolean {
+    return message.id.startsWith(`${this.#run}.`) || Buffer.from(message.body).includes(`"${this.#run}.`)
   }
 
   async #look<T>(work: (bus: Bus) => Promise<T>): Promise<T> {

@@ -37,7 +37,9 @@ export class UsageError extends Error {
 export const HELP: string = `npm run demo -- [options]
 
 A retail order flow as separate processes on one bus. The shop reads invoices and publishes them as events,
-stock reacts with commands, billing keeps the ledger, reporting folds what it hears into figures. Every service
+stock reacts with commands, billing keeps the ledger, reporting folds what it hears into figures. Every invoice
+that sells something is an order, too: a saga reserves stock, takes the payment and ships, and undoes all of it
+where stock or payment are refused, a payment takes too long, or the file holds a cancellation. Every service
 keeps a SQLite file of its own, in which what it writes, what it has handled and what it publishes commit together;
 a relay takes the messages from there to the bus. The summary is added up from the files of the consumers, and
 checks that no message had an effect twice and that all books agree.
@@ -48,13 +50,13 @@ checks that no message had an effect twice and that all books agree.
   --input FILE.csv    invoices to read; without it the demo makes some
   --seed N            makes generated invoices repeatable (default 1)
   --invoices N        how many to generate (default 400)
-  --services N        instances of stock, billing and reporting each (default 1)
+  --services N        instances of every consumer (default 1)
   --chaos             kills a random service process every second with SIGKILL and starts it again, and every
                       five seconds or so the demo's own broker; with sqlite, where a file is the broker, all
                       processes that use it die at once. Who has got nowhere yet since it was started is spared
   --rate N            invoices a second that the shop publishes at most (default: no limit; with --chaos 64,
                       so that there is something to kill)
-  --without NAME      leaves stock, billing or reporting out, to see that the summary is wrong then
+  --without NAME      leaves stock, billing, reporting or orders out, to see that the summary is wrong then
   --keep DIR          uses this new or empty folder for all files and leaves them there
   --stall-seconds N   gives up when nothing has moved for so long (default 120)
   --limit-seconds N   gives up after so long in any case (default 900)

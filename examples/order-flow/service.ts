@@ -1,10 +1,10 @@
 import { join } from 'node:path'
-import { type Bus, type Transport, createBus, silentLogger } from 'trunkline'
+import { type Bus, type InlineProjection, type Transport, createBus, silentLogger } from 'trunkline'
 import { type Sqlite, sqlite } from 'trunkline/sqlite'
 import { addToFact, makeTables, setFact } from './service-tables.ts'
 
 /** The services of the order flow. */
-export const SERVICES = ['shop', 'stock', 'billing', 'reporting'] as const
+export const SERVICES = ['shop', 'stock', 'billing', 'reporting', 'orders'] as const
 
 /** One of them. */
 export type ServiceName = (typeof SERVICES)[number]
@@ -53,10 +53,10 @@ export interface OpenService {
 const TAKEOVER_MS = 2_000
 
 /** Makes a service's tables, its store and its bus; the service subscribes its handlers and starts it. */
-export async function openService(name: ServiceName, setup: ServiceSetup, tables: string): Promise<OpenService> {
+export async function openService(name: ServiceName, setup: ServiceSetup, tables: string, inline: readonly InlineProjection[] = []): Promise<OpenService> {
   const file = serviceFilePath(setup.dir, name)
   await makeTables(file, tables)
-  const store = sqlite({ file, leaseMs: TAKEOVER_MS })
+  const store = sqlite({ file, leaseMs: TAKEOVER_MS, inline })
   const bus = createBus({
     service: { name },
     transport: setup.transport,
@@ -83,4 +83,9 @@ export async function startService({ bus, store }: OpenService, setup: ServiceSe
 /** True for messages of this run. Others were left behind on the broker by a run that was broken off. */
 export function isOfRun(setup: ServiceSetup, message: { readonly id: string }): boolean {
   return message.id.startsWith(`${setup.run}.`)
+}
+
+/** The same for messages of an order: those that its saga sends have ids of their own, and the order's id begins with the run. */
+export function isOrderOfRun(setup: ServiceSetup, orderId: string): boolean {
+  return orderId.startsWith(`${setup.run}.`)
 }

@@ -1,4 +1,5 @@
 import { startBilling } from './billing.ts'
+import { startOrders } from './orders.ts'
 import { startReporting } from './reporting.ts'
 import type { RunningService, ServiceName, ServiceSetup } from './service.ts'
 import { startShop } from './shop.ts'
@@ -15,5 +16,7 @@ export function startNamed(service: ServiceName, setup: ServiceSetup): Promise<R
       return startBilling(setup)
     case 'reporting':
       return startReporting(setup)
+    case 'orders':
+      return startOrders(setup)
   }
 }

@@ -3,9 +3,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type Unit, reject } from 'trunkline'
 import type { Sqlite, SqliteHandle } from 'trunkline/sqlite'
 import { InvoiceCancelled, InvoiceRecorded, RecordLine } from './contracts.ts'
-import { fieldsOf } from './csv.ts'
+import { type Chunks, fieldsOf } from './csv.ts'
 import { type FileItem, type Invoice, fileItems, isCancellation, readLine } from './invoices.ts'
 import { amountOf, amountText, priceOf } from './money.ts'
+import { type CallOff, type CallOffs, PLACED_TABLES, callOffsOf, placeOrder } from './placing.ts'
 import { factOf, setFact } from './service-tables.ts'
 import { type RunningService, type ServiceSetup, isOfRun, openService, startService } from './service.ts'
 
@@ -27,9 +28,9 @@ const TABLES = `
  * that died goes on where it was, and nothing is published twice or forgotten.
  */
 export async function startShop(setup: ServiceSetup): Promise<RunningService> {
-  const service = await openService('shop', setup, TABLES)
+  const service = await openService('shop', setup, TABLES + PLACED_TABLES)
   const { bus, store } = service
-  bus.handle(RecordLine, { within: store }, (message, { tx, publish }) => {
+  bus.handle(RecordLine, { within: store }, async (message, { tx, publish, schedule }) => {
     if (!isOfRun(setup, message)) return
     const { line, text, isCut, problem } = message.data
     const fields = isCut ? undefined : fieldsOf(text)
@@ -38,7 +39,7 @@ export async function startShop(setup: ServiceSetup): Promise<RunningService> {
     if (typeof read === 'string') throw reject(new Error(`line ${line}: ${problem}`))
     const { article, ...head } = read
     tx.prepare('DELETE FROM published WHERE line = ?').run(line)
-    publishInvoice({ tx, publish }, setup.run, line, { ...head, lines: [article] })
+    await publishInvoice({ tx, publish, schedule }, setup.run, line, { ...head, lines: [article] }, undefined)
   })
   const running = await startService(service, setup)
   const closing = new AbortController()
@@ -65,36 +66,38 @@ async function publishFile(store: Sqlite, setup: ServiceSetup, signal: AbortSign
     return { fromLine: place, isFinished: factOf(tx, 'finished') === 1 }
   })
   if (isFinished) return
+  const open = (): Chunks => createReadStream(input)
+  const callOffs = await callOffsOf(open)
   const window = perSecond === undefined ? WINDOW : Math.min(WINDOW, Math.max(1, Math.floor(perSecond / 4)))
   let items: FileItem[] = []
-  for await (const item of fileItems(() => createReadStream(input), fromLine)) {
+  for await (const item of fileItems(open, fromLine)) {
     items.push(item)
     if (items.length < window) continue
-    await publishItems(store, setup.run, items, false)
+    await publishItems(store, setup.run, items, callOffs, false)
     if (perSecond !== undefined) await delay((1_000 * items.length) / perSecond, undefined, { signal })
     while ((await store.outbox.stats()).waiting > WAITING_MAX) await delay(LOOK_MS, undefined, { signal })
     signal.throwIfAborted()
     items = []
   }
-  await publishItems(store, setup.run, items, true)
+  await publishItems(store, setup.run, items, callOffs, true)
 }
 
-async function publishItems(store: Sqlite, run: string, items: readonly FileItem[], isLast: boolean): Promise<void> {
-  await store.transaction((unit) => {
-    for (const item of items) publishItem(unit, run, item)
+async function publishItems(store: Sqlite, run: string, items: readonly FileItem[], callOffs: CallOffs, isLast: boolean): Promise<void> {
+  await store.transaction(async (unit) => {
+    for (const item of items) await publishItem(unit, run, item, callOffs)
     const last = items.at(-1)
     if (last !== undefined) setFact(unit.tx, 'next-line', last.resumeLine)
     if (isLast) setFact(unit.tx, 'finished', 1)
   })
 }
 
-type Publishing = Pick<Unit<SqliteHandle>, 'tx' | 'publish'>
+type Publishing = Pick<Unit<SqliteHandle>, 'tx' | 'publish' | 'schedule'>
 
-function publishItem(unit: Unit<SqliteHandle>, run: string, item: FileItem): void {
+async function publishItem(unit: Unit<SqliteHandle>, run: string, item: FileItem, callOffs: CallOffs): Promise<void> {
   // A broken line inside an invoice comes before it: who goes on at the invoice's first line meets it again.
   if (unit.tx.prepare('SELECT 1 FROM published WHERE line = ?').get(item.line) !== undefined) return
   if (item.kind === 'invoice') {
-    publishInvoice(unit, run, item.line, item.invoice)
+    await publishInvoice(unit, run, item.line, item.invoice, callOffs.get(item.line))
     return
   }
   const id = `${run}.line.${item.line}`
@@ -102,7 +105,8 @@ function publishItem(unit: Unit<SqliteHandle>, run: string, item: FileItem): voi
   unit.send(RecordLine, { line: item.line, text: item.text.slice(0, TEXT_MAX), isCut: item.text.length > TEXT_MAX, problem: item.problem }, { id })
 }
 
-function publishInvoice({ tx, publish }: Publishing, run: string, line: number, invoice: Invoice): void {
+async function publishInvoice(unit: Publishing, run: string, line: number, invoice: Invoice, callOff: CallOff | undefined): Promise<void> {
+  const { tx, publish } = unit
   const id = `${run}.invoice.${line}`
   let [pieces, amount] = [0, 0n]
   for (const { quantity, unitPrice } of invoice.lines) {
@@ -111,4 +115,5 @@ function publishInvoice({ tx, publish }: Publishing, run: string, line: number, 
   }
   tx.prepare(`INSERT INTO published VALUES (?, 'invoice', ?, ?, ?)`).run(line, id, pieces, amountText(amount))
   publish(isCancellation(invoice.invoiceNo) ? InvoiceCancelled : InvoiceRecorded, { ...invoice, lines: [...invoice.lines] }, { id })
+  await placeOrder(unit, run, line, invoice, callOff)
 }

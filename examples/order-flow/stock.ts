@@ -1,6 +1,7 @@
 import { InvoiceCancelled, InvoiceRecorded, PostEntry, accountOf } from './contracts.ts'
 import { isCancellation } from './invoices.ts'
 import { amountOf, amountText, priceOf } from './money.ts'
+import { WAREHOUSE_TABLES, subscribeWarehouse } from './warehouse.ts'
 import { type RunningService, type ServiceSetup, isOfRun, openService, startService } from './service.ts'
 
 // Nothing here is unique by message: a second effect would stand in the inventory as a second row.
@@ -12,9 +13,9 @@ const TABLES = `
   CREATE TABLE IF NOT EXISTS articles (stock_code TEXT PRIMARY KEY, pieces INTEGER NOT NULL) WITHOUT ROWID;
 `
 
-/** Moves goods for every invoice and has its amount booked: an event comes in, a command goes out, in one transaction with the rows. */
+/** Moves goods for every invoice and has its amount booked: an event comes in, a command goes out, in one transaction with the rows. Reserves and ships for orders, too. */
 export async function startStock(setup: ServiceSetup): Promise<RunningService> {
-  const service = await openService('stock', setup, TABLES)
+  const service = await openService('stock', setup, TABLES + WAREHOUSE_TABLES)
   const { bus, store } = service
   bus.on([InvoiceRecorded, InvoiceCancelled], { group: 'movements', within: store }, (message, { tx, send }) => {
     if (!isOfRun(setup, message)) return
@@ -31,5 +32,6 @@ export async function startStock(setup: ServiceSetup): Promise<RunningService> {
     const kind = isCancellation(invoiceNo) ? 'cancellation' : 'sale'
     send(PostEntry, { account: accountOf(data), invoiceNo, kind, amount: amountText(amount), country }, { id: `${message.id}.entry` })
   })
+  subscribeWarehouse(service, setup)
   return await startService(service, setup)
 }

@@ -12,6 +12,7 @@ import { type Fleet, InProcessFleet, ProcessFleet } from './fleet.ts'
 import { type Totals, writeInvoices } from './generator.ts'
 import { Guard } from './guard.ts'
 import { Observer } from './observer.ts'
+import { areOver, readOrders } from './order-books.ts'
 import { type DemoOptions, hasServer } from './options.ts'
 import { type PrivateServer, natsServer, postgresServer, rabbitmqServer } from './servers.ts'
 import { SERVICES, type ServicePlan } from './service.ts'
@@ -122,14 +123,16 @@ class Run {
     const { options, dir, expected } = this.#parts
     const [figures, books, progress] = [readFigures(dir), readBooks(dir), readProgress(dir)]
     const { deadLetters, answer } = end
+    const orders = readOrders(dir, this.#id)
     const unexpected = deadLetters.find(({ type }) => type !== RecordLine.type)
     let { problem } = end
     if (unexpected !== undefined) problem ??= `${unexpected.group} gave up a message: ${unexpected.reason}`
     problem ??= books.mistakes[0]
+    if (!areOver(orders)) problem ??= `of ${orders.placed} orders ${orders.started - orders.open} have ended`
     if (answer !== undefined && (answer.balance !== figures.reported || answer.balance !== books.balance)) problem ??= `billing says ${answer.balance}, its ledger ${books.balance}, and reporting heard ${figures.reported}`
     if (expected !== undefined && !matches(expected, figures)) problem ??= 'the figures are not those of the generated invoices'
     const seconds = Math.round((performance.now() - this.#startMs) / 100) / 10
-    return { ...end, figures, books, progress, transport: options.transport, seconds, expected, problem }
+    return { ...end, figures, orders, books, progress, transport: options.transport, seconds, expected, problem }
   }
 
   /** The consumers first: an event goes to the groups that exist when it is published. */
@@ -180,12 +183,14 @@ class Run {
     for (;;) {
       const nowMs = performance.now()
       const progress = readProgress(dir)
-      const text = this.#text(progress, fleet)
+      const orders = readOrders(dir, this.#id)
+      const ended = orders.started - orders.open
+      const text = this.#text(progress, `${ended} of ${orders.placed}`, fleet)
       line.show(text)
       const failure = fleet.failure ?? this.#chaos?.failure
       if (failure !== undefined) return failure
-      if (progress.isShopFinished && this.#isHandled(progress)) return undefined
-      const moved = JSON.stringify({ ...progress, retries: 0 })
+      if (progress.isShopFinished && this.#isHandled(progress) && areOver(orders)) return undefined
+      const moved = JSON.stringify({ ...progress, orders, retries: 0 })
       if (moved !== last) {
         last = moved
         movedMs = nowMs
@@ -193,7 +198,7 @@ class Run {
       if (progress.isShopFinished && nowMs - movedMs >= QUIET_MS) this.#listDeadLetters(observer)
       if (nowMs - movedMs > stallSeconds * 1_000) return `nothing has moved for ${stallSeconds} s: ${text}`
       if (nowMs - this.#startMs > limitSeconds * 1_000) return `not finished after ${limitSeconds} s: ${text}`
-      this.#chaos?.strike(nowMs, { ...progress, shop: progress.published + progress.refused })
+      this.#chaos?.strike(nowMs, { ...progress, shop: progress.published + progress.refused, orders: ended })
       await delay(LOOK_MS, undefined, { signal })
     }
   }
@@ -215,12 +220,12 @@ class Run {
     return isThrough && isStockThrough && isBillingThrough && reporting + of('reporting.figures') >= published + billing
   }
 
-  #text(progress: Progress, fleet: Fleet): string {
+  #text(progress: Progress, orders: string, fleet: Fleet): string {
     const { published, refused, stock, billing, reporting, retries, isShopFinished } = progress
     const seconds = ((performance.now() - this.#startMs) / 1_000).toFixed(1)
     const shop = `shop ${published} published${refused === 0 ? '' : `, ${refused} lines refused`}${isShopFinished ? '' : ' …'}`
     const kills = this.#chaos === undefined ? '' : ` | kills ${fleet.kills} + ${this.#chaos.brokerKills}`
-    return `${seconds} s | ${shop} | stock ${stock} | billing ${billing} | reporting ${reporting} | retries ${retries}${kills}`
+    return `${seconds} s | ${shop} | stock ${stock} | billing ${billing} | reporting ${reporting} | orders ${orders} | retries ${retries}${kills}`
   }
 }
 

@@ -23,6 +23,7 @@ export interface DemoJson extends Totals {
   readonly kills: number
   readonly serviceKills: number
   readonly brokerKills: number
+  readonly orders: Readonly<Record<'placed' | 'started' | 'fulfilled' | 'cancelled' | 'compensated' | 'failed' | 'open' | 'unheard', number>>
   readonly books: { readonly movements: number; readonly pieces: number; readonly entries: number; readonly balance: string; readonly doubled: number }
   readonly retries: number
   readonly deadLetterList: readonly { readonly id: string; readonly group: string; readonly type: string; readonly reason: string }[]

@@ -36,9 +36,10 @@ describe('books of a whole run', () => {
     expect(books.movements).toBeGreaterThan(books.entries)
   })
 
-  const columns = { ledger: 'message_id, account, invoice_no, kind, amount', inventory: 'message_id, position, stock_code, pieces', invoices: '*', postings: '*' }
+  const columns = { goods: 'message_id, position, order_id, stock_code, pieces', cash: 'message_id, order_id, amount', shipments: '*', ledger: 'message_id, account, invoice_no, kind, amount', inventory: 'message_id, position, stock_code, pieces', invoices: '*', postings: '*' }
   test.each([
     ['stock', 'inventory'], ['billing', 'ledger'], ['reporting', 'invoices'], ['reporting', 'postings'],
+    ['stock', 'goods'], ['stock', 'shipments'], ['billing', 'cash'],
   ] as const)('that hold an effect twice do not: %s, %s', (service, table) => {
     const into = columns[table] === '*' ? table : `${table} (${columns[table]})`
     const books = booksAfter(service, `INSERT INTO ${into} SELECT ${columns[table]} FROM ${table} LIMIT 1`)
@@ -51,6 +52,10 @@ describe('books of a whole run', () => {
     ['an entry of a cent more', 'billing', `UPDATE ledger SET amount = '0.01' WHERE entry = 3`, /the ledger has 0\.01 for \S+\.entry, which is/],
     ['an entry of nobody', 'billing', `INSERT INTO ledger (message_id, account, invoice_no, kind, amount) VALUES ('x', 'a', '1', 'sale', '0')`, /the ledger has an entry of x, which the shop never published/],
     ['a movement that is gone', 'stock', 'DELETE FROM inventory WHERE movement = (SELECT movement FROM inventory WHERE pieces <> 0 LIMIT 1)', /pieces left the inventory, and the shop sold/],
+    ['an order that was fulfilled for nothing', 'billing', `DELETE FROM cash WHERE movement = (SELECT max(movement) FROM cash WHERE amount > '0.00')`, /stands for \d+ pieces, \d parcels, \S+ instead of/],
+    ['an order of nobody', 'billing', `INSERT INTO cash (message_id, order_id, amount) VALUES ('x', 'y', '0.01')`, /the books have an order y, which the shop never placed/],
+    ['an order that stands still', 'orders', `UPDATE order_book SET status = 'quarantined' WHERE order_id = (SELECT min(order_id) FROM order_book)`, /stands still or has failed/],
+    ['a level of one piece more', 'stock', 'UPDATE levels SET pieces = pieces + 1 WHERE stock_code = (SELECT min(stock_code) FROM levels)', /1 articles have another level than their movements make/],
     ['a quantity of one piece more', 'stock', 'UPDATE articles SET pieces = pieces + 1 WHERE stock_code = (SELECT stock_code FROM articles LIMIT 1)', /1 articles have another quantity than their movements make/],
   ])('that have %s do not', (_what, service, sql, mistake) => {
     expect(booksAfter(service, sql).mistakes).toContainEqual(expect.stringMatching(mistake))

@@ -15,7 +15,7 @@ const CHAOS_MS_MAX = 300_000
 
 /** Numbers of the services' processes; each is there before its service does anything. */
 async function processesOf(run: DemoRun): Promise<readonly number[]> {
-  const services = ['shop', 'stock', 'billing', 'reporting']
+  const services = ['shop', 'stock', 'billing', 'reporting', 'orders']
   return await Promise.all(services.map((service) => until(() => run.fact(service, 'ready-1') ?? 0, { what: `the process of ${service}` })))
 }
 
@@ -37,7 +37,7 @@ beforeAll(async () => {
 test.each(['sqlite', 'nats', 'rabbitmq', 'postgres'])('generated invoices come to their totals on %s while services and the broker are killed', { timeout: CHAOS_MS_MAX }, async (transport) => {
   const result = await demoJson(['--transport', transport, '--invoices', '250', '--seed', '3', '--chaos', '--rate', '32'])
   expect(figuresOf(result)).toEqual(totalsOf(3, 250))
-  expect(result).toMatchObject({ deadLetters: 0, isComplete: true, books: { doubled: 0 } })
+  expect(result).toMatchObject({ deadLetters: 0, isComplete: true, books: { doubled: 0 }, orders: { open: 0, failed: 0, unheard: 0 } })
   expect(result.serviceKills).toBeGreaterThanOrEqual(1)
   expect(result.brokerKills).toBeGreaterThanOrEqual(1)
   expect(result.kills).toBe(result.serviceKills + result.brokerKills)
@@ -97,7 +97,7 @@ test('on a broker that runs already, one demo after the other has its own figure
 test('--keep leaves the files of the services, and a second run into the same folder is refused', { timeout: DEMO_MS_MAX }, async () => {
   const dir = mkdtempSync(join(tmpdir(), 'trunkline-keep-'))
   await demoJson(['--transport', 'memory', '--invoices', '10', '--keep', dir])
-  expect(['shop.db', 'stock.db', 'billing.db', 'reporting.db'].filter((file) => !existsSync(join(dir, file)))).toEqual([])
+  expect(['shop.db', 'stock.db', 'billing.db', 'reporting.db', 'orders.db'].filter((file) => !existsSync(join(dir, file)))).toEqual([])
   expect(await demo('--keep', dir)).toMatchObject({ code: 2, stderr: expect.stringContaining('--keep needs a new or empty folder') })
   rmSync(dir, { recursive: true })
 })

@@ -13,6 +13,12 @@ beforeAll(async () => {
   expect(await ensureFreshDist()).toBe(true)
 })
 
+/** Every order has ended, and each way in which orders end has been seen. */
+function expectWhole({ placed, started, fulfilled, cancelled, compensated, failed, open, unheard }: DemoJson['orders']): void {
+  expect({ started, ended: fulfilled + cancelled + compensated + failed, failed, open, unheard }).toEqual({ started: placed, ended: placed, failed: 0, open: 0, unheard: 0 })
+  expect(Math.min(fulfilled, cancelled, compensated)).toBeGreaterThan(0)
+}
+
 describe('generated invoices', () => {
   test.each(TRANSPORTS)('come to their independent totals on %s', { timeout: DEMO_MS_MAX }, async (transport) => {
     const result = await demoJson(['--transport', transport, '--invoices', '150', '--seed', '7'])
@@ -22,15 +28,16 @@ describe('generated invoices', () => {
     expect([typeof result.gross, typeof result.cancelled, typeof result.seconds]).toEqual(['string', 'string', 'number'])
     expect(result.answer?.entries).toBeGreaterThanOrEqual(150)
     expect(result.books).toMatchObject({ ...result.answer, doubled: 0 })
+    expectWhole(result.orders)
   })
 
   test('are shared by several instances of every service', { timeout: DEMO_MS_MAX }, async () => {
     expect(figuresOf(await demoJson(['--invoices', '100', '--seed', '5', '--services', '2']))).toEqual(totalsOf(5, 100))
   })
 
-  test.each(['stock', 'billing', 'reporting'])('come to something else without %s', { timeout: DEMO_MS_MAX }, async (service) => {
+  test.each(['stock', 'billing', 'reporting', 'orders'])('come to something else without %s', { timeout: DEMO_MS_MAX }, async (service) => {
     const result = await demoJson(['--invoices', '30', '--without', service, '--stall-seconds', '2'], 1)
-    expect(figuresOf(result)).not.toEqual(totalsOf(1, 30))
+    if (service !== 'orders') expect(figuresOf(result)).not.toEqual(totalsOf(1, 30))
     expect(result.isComplete).toBe(false)
     expect(result.problem).toContain('nothing has moved for 2 s')
   })
@@ -38,7 +45,7 @@ describe('generated invoices', () => {
 
 describe('an effect that happens twice', () => {
   test.each([
-    ['billing', 'ledger', 'message_id, account, invoice_no, kind, amount'], ['stock', 'inventory', 'message_id, position, stock_code, pieces'],
+    ['billing', 'ledger', 'message_id, account, invoice_no, kind, amount'], ['stock', 'goods', 'message_id, position, order_id, stock_code, pieces'],
   ])('in the files of %s makes the summary say so', { timeout: DEMO_MS_MAX }, async (service, table, columns) => {
     await using run = new DemoRun(['--invoices', '60', '--rate', '40', '--json'])
     await until(() => run.plant(service, `INSERT INTO ${table} (${columns}) SELECT ${columns} FROM ${table} LIMIT 1`), { deadlineMs: 60_000, what: 'an effect to repeat' })
@@ -105,7 +112,7 @@ describe('the command line', () => {
     [['--services', '0'], '--services is a whole number from 1 to 16, not "0"'],
     [['--invoices', 'many'], '--invoices is a whole number'],
     [['--url', 'nats://127.0.0.1:4222'], '--url names a broker, and sqlite has none'],
-    [['--without', 'shop'], '--without is one of stock, billing, reporting'],
+    [['--without', 'shop'], '--without is one of stock, billing, reporting, orders, not'],
     [['--wrong'], "Unknown option '--wrong'"],
     [['surplus'], 'surplus'],
   ])('%j ends with 2 and says why', async (args, reason) => {
