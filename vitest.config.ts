@@ -28,8 +28,6 @@ const config: ViteUserConfig = {
           name: 'unit',
           // No test waits for real time; a machine that is busy with others may still be slow.
           testTimeout: 30_000,
-          // The library has no state of its own between its values, so files can share what was loaded: loading it for each took longer than the tests.
-          isolate: false,
           include: ['test/**/*.test.ts'],
           exclude: ['test/**/*.int.test.ts'],
           typecheck: { enabled: true, include: ['test/**/*.test-d.ts'], tsconfig: './tsconfig.json', ignoreSourceErrors: true },
