@@ -91,6 +91,8 @@ export const processCases: readonly ConformanceCase[] = casesOf('processes', ['c
         while (isOn) {
           perKey++
           await Promise.all(keys.map((key) => publisher.publish(Moved, { key, n: perKey })))
+          // Where a message is stored at once, nothing else would get a turn.
+          await stage.pause(5)
         }
       })()
       await stage.until('both are at work', () => workers.every((worker) => said(worker, 'handled').length >= 10), RECOVERY_MS_MAX)
