@@ -123,7 +123,8 @@ export class Sender {
       const known = this.#parts.registry.addSent(contract)
       if (known.kind === 'event') throw wrongKind(known, 'a query or command')
       const encoded = known.encode(data, this.#bodyBytesMax)
-      const deadlineAtMs = this.#parts.clock.nowMs() + deadlineMs
+      // Not later than the deadline of the message being handled, whatever the clock has done since `deadlineMs` was told from it.
+      const deadlineAtMs = Math.min(this.#parts.clock.nowMs() + deadlineMs, currentScope()?.deadlineAtMs ?? Infinity)
       if (timeoutMs <= 0) throw new TrunklineError('bus.ask_timeout', { type: contract.type, timeoutMs: 0 })
       this.#parts.counters.asked++
       return this.#parts.calls.open(known, { timeoutMs, signal }, (token) => {

@@ -3,7 +3,7 @@ import type { Bus } from '../bus/bus.ts'
 import { type DecideRetry, reject } from '../bus/retry-policy.ts'
 import { isTrunklineError } from '../core/errors.ts'
 import { type ConformanceCase, casesOf } from './conformance-case.ts'
-import { Moved, Quote, Ticked } from './conformance-contracts.ts'
+import { Moved, Quote, Ticked, Tocked } from './conformance-contracts.ts'
 import { KeyLog, isInOrder } from './conformance-order.ts'
 import { type Stage, range, refusal, userError } from './conformance-stage.ts'
 
@@ -170,16 +170,25 @@ export const faultCases: readonly ConformanceCase[] = casesOf('faults', [], [
     needs: ['canStore', 'survivesBrokerRestart', 'canManageDeadLetters'],
     uses: 'faults',
     async run(stage) {
-      const absent = stage.bus('absent').on(Ticked, { group: 'work' }, () => {})
+      const absent = stage.bus('absent').on(Ticked, { group: 'work' }, () => {}).on(Tocked, { group: 'more' }, () => {})
       await absent.start()
       await absent.stop()
-      const bus = stage.bus('shop').on(Ticked, { group: 'work' }, ({ data }) => {
-        if (data.n === 1) throw reject('never')
+      const gate = stage.gate()
+      const begun = new Set<number>()
+      const bus = stage.bus('shop').on(Ticked, { group: 'work' }, async ({ data }) => {
+        begun.add(data.n)
+        if (data.n !== 1) return
+        await gate.opened
+        throw reject('never')
       })
       await bus.start()
       await stage.faults.settle()
       await stage.until('the link is up', () => isUp(bus), RECOVERY_MS_MAX)
-      for (const n of [1, 2]) await bus.publish(Ticked, { n }, { timeoutMs: RECOVERY_MS_MAX })
+      for (const n of [2, 1]) await bus.publish(Ticked, { n }, { timeoutMs: RECOVERY_MS_MAX })
+      await stage.until('both are with the handler', () => begun.size === 2, RECOVERY_MS_MAX)
+      // What is surely stored after it: now the broker also remembers who has the first one, and maybe not what becomes of it.
+      await bus.publish(Tocked, { n: 3 }, { timeoutMs: RECOVERY_MS_MAX })
+      gate.open()
       await stage.until('one is dead', async () => (await bus.deadLetters.list()).items.length === 1, RECOVERY_MS_MAX)
       await stage.faults.kill()
       await stage.faults.start()
@@ -197,7 +206,14 @@ export const faultCases: readonly ConformanceCase[] = casesOf('faults', [], [
     async run(stage) {
       const seen: string[] = []
       const decide: DecideRetry = ({ disposition }) => (disposition === 'reject' ? undefined : { kind: 'retry', delayMs: 4_000 })
-      const bus = stage.bus('shop').on(Ticked, { group: 'work', decide }, ({ data }, { attempt }) => {
+      const absent = stage.bus('absent').on(Tocked, { group: 'more' }, () => {})
+      await absent.start()
+      await absent.stop()
+      const gate = stage.gate()
+      let hasBegun = false
+      const bus = stage.bus('shop').on(Ticked, { group: 'work', decide }, async ({ data }, { attempt }) => {
+        hasBegun = true
+        await gate.opened
         if (attempt === 1) throw userError('later')
         seen.push(`shop ${data.n} ${attempt}`)
       })
@@ -205,6 +221,10 @@ export const faultCases: readonly ConformanceCase[] = casesOf('faults', [], [
       await stage.faults.settle()
       await stage.until('the link is up', () => isUp(bus), RECOVERY_MS_MAX)
       await bus.publish(Ticked, { n: 2 }, { timeoutMs: RECOVERY_MS_MAX })
+      await stage.until('it is with the handler', () => hasBegun, RECOVERY_MS_MAX)
+      // What is surely stored after it: now the broker also remembers who has it, and maybe not what becomes of it.
+      await bus.publish(Tocked, { n: 3 }, { timeoutMs: RECOVERY_MS_MAX })
+      gate.open()
       await stage.until('it is delayed', () => bus.stats().retried === 1, RECOVERY_MS_MAX)
       await stage.faults.kill()
       await stage.faults.start()

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { TrunklineError, bulkhead, circuitBreaker, compose, fallback, retry, retryAfterMsOf, timeout } from '../../src/index.ts'
+import { type Clock, TrunklineError, bulkhead, circuitBreaker, compose, fallback, retry, retryAfterMsOf, timeout } from '../../src/index.ts'
 import { BusRig, Quote, Reserve, rejection } from './bus-rig.ts'
 
 const again = { attemptsMax: 3, initialMs: 100, maxMs: 100 } as const
@@ -109,4 +109,29 @@ test('an overload of the one asked says when to ask again, and a handler that pa
   expect(error).toMatchObject({ code: 'bus.callee_overloaded', details: { type: 'pricing.quote', problem: 'full', retryAfterMs: 7_000 } })
   expect(retryAfterMsOf(error)).toBe(7_000)
   expect(rig.kinds('delivery-retried')).toMatchObject([{ code: 'bus.callee_overloaded', delayMs: 7_000 }])
+})
+
+test('an ask inside a handler has the deadline of what is handled, to the millisecond, however long it took to be told', async () => {
+  await using rig = new BusRig()
+  let looks = 0
+  const slow: Clock = {
+    // Every look at the wall clock takes a millisecond.
+    nowMs: () => rig.clock.nowMs() + looks++,
+    monotonicMs: () => rig.clock.monotonicMs(),
+    setTimer: (delayMs, callback) => rig.clock.setTimer(delayMs, callback),
+    defer: (callback) => rig.clock.defer(callback),
+  }
+  const bus = rig.bus({ clock: slow })
+  const deadlines: (number | undefined)[] = []
+  bus.answer(Quote, async (_message, { deadlineAtMs }) => {
+    deadlines.push(deadlineAtMs)
+    if (deadlines.length < 3) await bus.ask(Quote, { sku: 'next' }, { timeoutMs: 60_000 })
+    return { cents: 12 }
+  })
+  await bus.start()
+  const asked = bus.ask(Quote, { sku: 'first' }, { timeoutMs: 1_000 })
+  await rig.clock.settle()
+  await asked
+  expect(deadlines).toHaveLength(3)
+  expect(new Set(deadlines).size).toBe(1)
 })

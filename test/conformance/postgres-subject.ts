@@ -8,7 +8,8 @@ export function postgresSubject(listen = true): BrokerSubject {
     name: 'postgres',
     capabilities: postgresCapabilities,
     without: { foreign: 'only this library writes to its tables' },
-    server: () => postgresServer({ config: ['max_connections = 300'] }),
+    // What need not survive a crash is on the disk up to three of these delays later: here a kill really forgets it.
+    server: () => postgresServer({ config: ['max_connections = 300', 'wal_writer_delay = 10s'] }),
     spec: (url, namespace) => ({ kind: 'postgres', url, schema: namespace.replaceAll('-', '_'), listen }),
     settle: () => Promise.resolve(),
   })

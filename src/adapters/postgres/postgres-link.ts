@@ -41,6 +41,8 @@ export class PgLink {
   #isUp = false
   #failures = 0
   readonly #upWaiters: (() => void)[] = []
+  /** Over a pool: a connection failed since the last success, and the server may have crashed. */
+  #isShaken = false
   /** Over a pool, transactions take turns by themselves. */
   #last: Promise<unknown> = Promise.resolve()
   readonly #begin: string
@@ -74,7 +76,7 @@ export class PgLink {
 
   /** Runs one statement in a transaction of its own. @throws `store.*`. */
   async run(step: PgStep): Promise<readonly PgRow[]> {
-    if (this.#database.dial === undefined) return await this.#inTurn(() => this.#database.run(step.statement, step.values))
+    if (this.#database.dial === undefined) return await this.#inTurn(() => this.#lent(step))
     const [result] = await this.#flight([this.#query(step)])
     this.#failures = 0
     return result === undefined ? [] : rowsOf(result)
@@ -91,7 +93,7 @@ export class PgLink {
         ? await this.#inTurn(() => this.#borrowed(steps))
         : await this.#flight([{ text: this.#begin }, ...steps.map((step) => this.#query(step)), { text: 'COMMIT' }])
     if (results.at(-1)?.command !== 'COMMIT') throw new TrunklineError('store.rolled_back', { store: STORE, problem: 'the commit answered a rollback' })
-    this.#failures = 0
+    this.#succeeded()
     return results.slice(1, -1).map(rowsOf)
   }
 
@@ -128,6 +130,16 @@ export class PgLink {
     return results
   }
 
+  async #lent({ statement, values }: PgStep): Promise<readonly PgRow[]> {
+    try {
+      const rows = await this.#database.run(statement, values)
+      this.#succeeded()
+      return rows
+    } catch (error) {
+      throw this.#failed(error)
+    }
+  }
+
   async #borrowed(steps: readonly PgStep[]): Promise<readonly PgResult[]> {
     const session = await this.#database.session()
     let isClean = false
@@ -150,11 +162,21 @@ export class PgLink {
     return turn
   }
 
+  #succeeded(): void {
+    this.#failures = 0
+    if (!this.#isShaken) return
+    this.#isShaken = false
+    this.#watcher.onUp()
+  }
+
   #failed(thrown: unknown, client: PgClient | undefined = this.#client): TrunklineError {
     const error = storeError(thrown)
     this.#database.failed(error)
     // Also where the connection told of its end before anybody listened, and where a primary became a standby, which it then stays (P-24).
-    if (isTrunklineError(error, 'store.down')) this.#drop(client, error.details.problem)
+    if (isTrunklineError(error, 'store.down')) {
+      if (this.#database.dial === undefined) this.#isShaken = true
+      else this.#drop(client, error.details.problem)
+    }
     return error
   }
 

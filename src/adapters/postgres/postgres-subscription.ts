@@ -41,6 +41,8 @@ export class PgSubscription implements TransportSubscription {
   #membership: PgMembership | undefined
   #wakes = 0
   #isHungry = true
+  /** The server may hold another window than this one. */
+  #isDoubtful = false
   #isClaiming = false
   #isScheduled = false
   #isPaused = false
@@ -83,11 +85,12 @@ export class PgSubscription implements TransportSubscription {
     this.wake()
   }
 
-  /** Writes the window again, since the server may have forgotten the end of it. */
+  /**
+   * Writes the window again before anything else is claimed: after a crash the server may have forgotten what was claimed last, and also
+   * what became of something that was claimed before. The one would be given to others too, the other to nobody ever.
+   */
   restore(): void {
-    const { link, deliveries } = this.#backing
-    const memberId = this.#membership?.memberId
-    if (memberId !== undefined && this.#held.size > 0) link.run(deliveries.restore(memberId, this.#held)).catch(() => undefined)
+    this.#isDoubtful = true
     this.wake()
   }
 
@@ -110,11 +113,33 @@ export class PgSubscription implements TransportSubscription {
     if (this.#isClaiming) return
     this.#isClaiming = true
     try {
-      while (this.#isHungry && this.#membership !== undefined && this.#room() > 0) {
-        if (!(await this.#claim(this.#membership, this.#room()))) await this.#backing.link.recovered()
+      for (let next = this.#next(); next !== undefined; next = this.#next()) {
+        if (!(await next)) await this.#backing.link.recovered()
       }
     } finally {
       this.#isClaiming = false
+    }
+  }
+
+  /** Begins what is to be done now; false where the database could not be used. */
+  #next(): Promise<boolean> | undefined {
+    const membership = this.#membership
+    if (membership === undefined || this.#isClosed) return undefined
+    if (this.#isDoubtful) return this.#restore(membership)
+    const room = this.#room()
+    return this.#isHungry && room > 0 ? this.#claim(membership, room) : undefined
+  }
+
+  async #restore({ memberId }: PgMembership): Promise<boolean> {
+    const { link, deliveries, host } = this.#backing
+    this.#isDoubtful = false
+    try {
+      await link.run(deliveries.restore(memberId, this.#held))
+      return true
+    } catch (thrown) {
+      if (!isPassing(thrown)) host.logger.error({ group: this.wanted.group, problem: errorText(thrown) }, 'a window could not be written again')
+      this.#isDoubtful = true
+      return false
     }
   }
 

@@ -129,7 +129,7 @@ export class PgTransportSession {
     })
     this.#planes.deadLetters.attach({ link: this.#publishing, locks: this.#locks, onFreed: (groupIds) => this.#freed(groupIds) })
     // While nobody listened, anything may have happened.
-    signals.on('*', () => this.#pulse.beat())
+    signals.on('*', () => this.#onConsumingAgain())
     this.#pulse.start()
   }
 
