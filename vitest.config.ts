@@ -15,7 +15,7 @@ const config: ViteUserConfig = {
     // What examples import as a user does; here it is the source, so that no stale build is tested.
     alias: [
       { find: /^trunkline$/, replacement: `${import.meta.dirname}/src/index.ts` },
-      { find: /^trunkline\/(testing|gateway)$/, replacement: `${import.meta.dirname}/src/$1/index.ts` },
+      { find: /^trunkline\/(testing|gateway|discovery)$/, replacement: `${import.meta.dirname}/src/$1/index.ts` },
       { find: /^trunkline\/(memory|eventstoredb|sqlite|nats|postgres|rabbitmq)$/, replacement: `${import.meta.dirname}/src/adapters/$1/index.ts` },
     ],
   },

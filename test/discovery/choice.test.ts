@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { type BalanceOptions, type Instance, seededRandom } from '../../src/index.ts'
+import { type BalanceOptions, seededRandom } from '../../src/index.ts'
+import { type Instance } from '../../src/discovery/index.ts'
 import { CallBook } from '../../src/discovery/call-book.ts'
 import { type Reachable, choose } from '../../src/discovery/choice.ts'
 

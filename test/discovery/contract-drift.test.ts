@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { z } from 'zod'
-import { type ContractDrift, ContractDriftDetected, type Directory, type EventContract, discovery, event, query } from '../../src/index.ts'
+import { type EventContract, event, query } from '../../src/index.ts'
+import { type ContractDrift, ContractDriftDetected, type Directory, discovery } from '../../src/discovery/index.ts'
 import { BusRig } from '../bus/bus-rig.ts'
 
 const data = (shape: z.ZodRawShape): z.ZodObject => z.object({ orderId: z.string(), ...shape })

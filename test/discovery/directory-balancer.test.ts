@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { type Bus, type BusOptions, type Directory, type DiscoveryOptions, discovery } from '../../src/index.ts'
+import { type Bus, type BusOptions } from '../../src/index.ts'
+import { type Directory, type DiscoveryOptions, discovery } from '../../src/discovery/index.ts'
 import { TrunklineError } from '../../src/core/errors.ts'
 import { blameOf } from '../../src/discovery/directory-balancer.ts'
 import { BusRig, Gate, Quote, Reserve, rejection } from '../bus/bus-rig.ts'

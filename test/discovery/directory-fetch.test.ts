@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { type Directory, type FetchOptions, discovery } from '../../src/index.ts'
+import { type Directory, type FetchOptions, discovery } from '../../src/discovery/index.ts'
 import { BusRig, rejection } from '../bus/bus-rig.ts'
 
 /** A web of instances that each answer as they are told. */

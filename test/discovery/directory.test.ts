@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { memory } from '../../src/adapters/memory/index.ts'
-import { type Bus, type BusOptions, type Directory, type DiscoveryOptions, InstanceStarted, type Middleware, createBus, discovery } from '../../src/index.ts'
+import { type Bus, type BusOptions, type Middleware, createBus } from '../../src/index.ts'
+import { type Directory, type DiscoveryOptions, InstanceStarted, discovery } from '../../src/discovery/index.ts'
 import { BusRig, Placed, Quote, rejection } from '../bus/bus-rig.ts'
 import { FakeTransport } from '../bus/fake-transport.ts'
 import { MortalTransport } from './mortal-transport.ts'

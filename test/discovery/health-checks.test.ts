@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { type BusOptions, type HealthOptions, diskSpace, healthChecks, reject } from '../../src/index.ts'
+import { type BusOptions, reject } from '../../src/index.ts'
+import { type HealthOptions, diskSpace, healthChecks } from '../../src/discovery/index.ts'
 import { BusRig, Gate, Placed } from '../bus/bus-rig.ts'
 
 const ROOMY = { residentBytes: 1, residentBytesMax: 100, heapBytes: 1, heapBytesMax: 100 }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { diskSpace } from '../../src/index.ts'
+import { diskSpace } from '../../src/discovery/index.ts'
 import { processMemory } from '../../src/discovery/health-findings.ts'
 
 const { signal } = new AbortController()

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { healthResponse } from '../../src/index.ts'
+import { healthResponse } from '../../src/discovery/index.ts'
 import { BusRig, Gate, Placed } from '../bus/bus-rig.ts'
 
 const get = (path: string, method = 'GET'): Request => new Request(`http://127.0.0.1:8080${path}`, { method })

@@ -52,7 +52,7 @@ test.each([
   const folder = mkdtempSync(join(root, '.tmp', 'programs-'))
   try {
     for (const [at, program] of programs.entries()) writeFileSync(join(folder, `program-${at}.ts`), `${program}\nexport {}\n`)
-    const paths = { trunkline: ['../../src/index.ts'], 'trunkline/testing': ['../../src/testing/index.ts'], 'trunkline/gateway': ['../../src/gateway/index.ts'], 'trunkline/*': ['../../src/adapters/*/index.ts'] }
+    const paths = { trunkline: ['../../src/index.ts'], 'trunkline/testing': ['../../src/testing/index.ts'], 'trunkline/discovery': ['../../src/discovery/index.ts'], 'trunkline/gateway': ['../../src/gateway/index.ts'], 'trunkline/*': ['../../src/adapters/*/index.ts'] }
     writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ extends: '../../tsconfig.json', compilerOptions: { rootDir: '../..', paths }, include: ['*.ts'] }))
     const { status, stdout } = spawnSync(join(root, 'node_modules', '.bin', 'tsc'), ['-p', folder], { encoding: 'utf8', env: { ...process.env, PATH: `${join(root, 'node_modules', '.bin')}:${process.env['PATH']}` } })
     expect({ status, stdout }).toEqual({ status: 0, stdout: '' })

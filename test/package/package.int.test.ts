@@ -78,7 +78,7 @@ describe('an installation without optional peers', () => {
     await consumer.install(['zod'])
   })
 
-  test.each(['trunkline', 'trunkline/memory', 'trunkline/eventstoredb', 'trunkline/sqlite', 'trunkline/nats', 'trunkline/postgres', 'trunkline/rabbitmq', 'trunkline/gateway', 'trunkline/testing'])('imports %s', async (specifier) => {
+  test.each(['trunkline', 'trunkline/memory', 'trunkline/eventstoredb', 'trunkline/sqlite', 'trunkline/nats', 'trunkline/postgres', 'trunkline/rabbitmq', 'trunkline/discovery', 'trunkline/gateway', 'trunkline/testing'])('imports %s', async (specifier) => {
     const names = await consumer.evaluate<readonly string[]>(`console.log(JSON.stringify(Object.keys(await import('${specifier}'))))`)
     expect(names.length).toBeGreaterThan(0)
     expect(names).not.toContain('default')
@@ -124,6 +124,7 @@ describe('an installation without optional peers', () => {
       import * as nats from 'trunkline/nats'
       import * as postgres from 'trunkline/postgres'
       import * as rabbitmq from 'trunkline/rabbitmq'
+      import * as discovery from 'trunkline/discovery'
       import * as gateway from 'trunkline/gateway'
       import * as testing from 'trunkline/testing'
       import { z } from 'zod'
@@ -139,7 +140,7 @@ describe('an installation without optional peers', () => {
       bus.on(Placed, { group: 'audit' }, (message) => message.data.orderId.toUpperCase())
       // @ts-expect-error -- the schema has no such field, and the types know it
       bus.on(Placed, { group: 'audit' }, (message) => message.data.price)
-      export const entries: readonly object[] = [memory, eventstoredb, sqlite, nats, postgres, rabbitmq, gateway, testing]
+      export const entries: readonly object[] = [memory, eventstoredb, sqlite, nats, postgres, rabbitmq, discovery, gateway, testing]
     `
     expect(await consumer.typeCheck(source)).toBe('')
     // What the README says that a project needs is enough.
@@ -185,7 +186,7 @@ describe('an installation with every optional peer', () => {
     await consumer.install(['zod', 'nats', '@nats-io/transport-node', 'amqplib', 'pg', '@eventstore/db-client'])
   })
 
-  test.each(['trunkline', 'trunkline/memory', 'trunkline/eventstoredb', 'trunkline/nats', 'trunkline/postgres', 'trunkline/rabbitmq', 'trunkline/gateway', 'trunkline/testing'])('loads no client when %s is imported', async (specifier) => {
+  test.each(['trunkline', 'trunkline/memory', 'trunkline/eventstoredb', 'trunkline/nats', 'trunkline/postgres', 'trunkline/rabbitmq', 'trunkline/discovery', 'trunkline/gateway', 'trunkline/testing'])('loads no client when %s is imported', async (specifier) => {
     const loaded = await consumer.packagesLoadedBy(specifier)
     expect(loaded).toContain('trunkline')
     expect(loaded.filter((name) => CLIENTS.includes(name))).toEqual([])

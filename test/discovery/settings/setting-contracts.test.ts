@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { SettingChanged } from '../../../src/index.ts'
+import { SettingChanged } from '../../../src/discovery/index.ts'
 import { defined } from '../../../src/contract/contract.ts'
 import { SettingValues } from '../../../src/discovery/settings/setting-contracts.ts'
 

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { setting } from '../../../src/index.ts'
+import { setting } from '../../../src/discovery/index.ts'
 import { SettingTable } from '../../../src/discovery/settings/setting-table.ts'
 
 const Number_ = setting('a.number', { schema: z.number(), default: -1 })

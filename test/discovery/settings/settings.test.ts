@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { memoryDatabase, memoryStore } from '../../../src/adapters/memory/index.ts'
-import { type Bus, type Setting, type Settings, type SettingsOptions, policyRule, replaceable, resilience, setting, settings, timeout } from '../../../src/index.ts'
+import { type Bus, policyRule, replaceable, resilience, timeout } from '../../../src/index.ts'
+import { type Setting, type Settings, type SettingsOptions, setting, settings } from '../../../src/discovery/index.ts'
 import { BusRig, Quote, rejection } from '../../bus/bus-rig.ts'
 
 const Policy = setting('pricing.policy', { schema: z.object({ marginPct: z.number().min(0).max(90), note: z.string().default('') }), default: { marginPct: 20 } })
