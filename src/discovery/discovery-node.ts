@@ -44,6 +44,8 @@ export class DiscoveryNode {
   readonly #limit: RateLimit
   readonly #timers = new Set<Timer>()
   readonly #lastAnnouncedMs: Record<Audience, number> = { all: -Infinity, service: -Infinity }
+  /** How soon it said that the next announcement would come. */
+  readonly #promisedMs: Record<Audience, number> = { all: Infinity, service: Infinity }
   readonly #probing = new Set<string>()
   readonly #stopped = new AbortController()
   readonly #counts = { heard: 0, dropped: 0, announced: 0, probed: 0 }
@@ -100,7 +102,7 @@ export class DiscoveryNode {
     for (const audience of AUDIENCES) {
       this.#announce(audience, 'started')
       // Not all at the same beat, also where all were started at once.
-      this.#after(random.next() * this.#beatMs(audience), () => this.#beat(audience))
+      this.#after(random.next() * this.#dueMs(audience), () => this.#beat(audience))
     }
   }
 
@@ -220,15 +222,20 @@ export class DiscoveryNode {
   }
 
   #beat(audience: Audience): void {
-    const sinceMs = this.#view.clock.monotonicMs() - this.#lastAnnouncedMs[audience]
-    const beatMs = this.#beatMs(audience)
-    if (sinceMs >= beatMs - 1) this.#announce(audience, 'alive')
-    this.#after(Math.max(1, beatMs - Math.max(0, this.#view.clock.monotonicMs() - this.#lastAnnouncedMs[audience])), () => this.#beat(audience))
+    const leftMs = this.#dueMs(audience) - (this.#view.clock.monotonicMs() - this.#lastAnnouncedMs[audience])
+    if (leftMs <= 1) this.#announce(audience, 'alive')
+    this.#after(Math.max(1, leftMs <= 1 ? this.#dueMs(audience) : leftMs), () => this.#beat(audience))
+  }
+
+  /** A cluster that has grown makes it longer, but not before the next announcement says so. */
+  #dueMs(audience: Audience): number {
+    return Math.min(this.#promisedMs[audience], this.#beatMs(audience))
   }
 
   #announce(audience: Audience, about: AnnouncementKind): void {
     const announcement = this.#say(audience)
     this.#lastAnnouncedMs[audience] = this.#view.clock.monotonicMs()
+    this.#promisedMs[audience] = announcement.beatMs
     this.#saidHealth = announcement.health
     this.#saidRevision = announcement.infoRevision
     if (audience === 'all') this.#loopDelayMs = 0
@@ -236,11 +243,15 @@ export class DiscoveryNode {
     void this.#air.announce(audience, about, announcement)
   }
 
-  /** Enters it into the own view, too. */
-  #say(audience: Audience = this.#options.interest === 'all' ? 'all' : 'service'): ReturnType<Announcer['next']> {
+  /** Enters it into the own view, too, if it is what this instance will hear of itself. */
+  #say(audience: Audience = this.#heardAudience): ReturnType<Announcer['next']> {
     const announcement = this.#announcer.next(this.#beatMs(audience), this.#size, this.#loopDelayMs)
-    this.fold({ kind: 'said', beat: announcement, info: announcement.info })
+    if (audience === this.#heardAudience) this.fold({ kind: 'said', beat: announcement, info: announcement.info })
     return announcement
+  }
+
+  get #heardAudience(): Audience {
+    return this.#options.interest === 'all' ? 'all' : 'service'
   }
 
   get #size(): number {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { memory } from '../../src/adapters/memory/index.ts'
 import { type Bus, type BusOptions, type Middleware, createBus } from '../../src/index.ts'
-import { type Directory, type DiscoveryOptions, InstanceStarted, discovery } from '../../src/discovery/index.ts'
+import { type Directory, type DiscoveryOptions, InstanceAlive, InstanceStarted, discovery } from '../../src/discovery/index.ts'
 import { BusRig, Placed, Quote, rejection } from '../bus/bus-rig.ts'
 import { FakeTransport } from '../bus/fake-transport.ts'
 import { MortalTransport } from './mortal-transport.ts'
@@ -214,6 +214,25 @@ test('what is no announcement, or too many of them, does no harm', async () => {
   await rig.clock.advance(10)
   expect(shop.directory.instances('ghost').length).toBeLessThanOrEqual(100)
   expect(shop.directory.stats.dropped).toBeGreaterThanOrEqual(200)
+})
+
+test('announces itself as soon as it said that it would, also where the cluster has grown meanwhile', async () => {
+  await using rig = new BusRig()
+  const shop = node(rig, 'shop')
+  const heard: [number, number][] = []
+  const watching = rig.bus({ service: { name: 'watching' } }).on(InstanceAlive, { broadcast: true }, ({ data }) => void (data.service === 'shop' && heard.push([rig.clock.monotonicMs(), data.beatMs])))
+  await Promise.all([watching.start(), shop.bus.start()])
+  await rig.clock.advance(9_000)
+  const [seen] = shop.directory.all()
+  const { accepts, sends, startedAt, version, weight } = seen ?? { accepts: [], sends: [], startedAt: '', version: '', weight: 1 }
+  await watching.broadcast(InstanceStarted, {
+    service: 'other', instance: 'other-0', process: 'p', address: 'nowhere', incarnation: 1, seq: 1, beatMs: 20_000, phase: 'up', health: 'up', reasons: [], inFlight: 0, loopDelayMs: 0, infoRevision: 1,
+    size: 1_200, info: { version, weight, accepts, sends, startedAt, addresses: {}, tags: [] },
+  })
+  await rig.clock.advance(9_000)
+  const gaps = heard.slice(1).map(([atMs], index) => atMs - (heard[index]?.[0] ?? 0))
+  expect(Math.max(...gaps)).toBeLessThanOrEqual(4_001)
+  expect(heard.at(-1)?.[1]).toBeGreaterThan(15_000)
 })
 
 test('leaves no timer behind', async () => {
