@@ -67,7 +67,7 @@ export class DiscoveryNode {
     this.#limit = new RateLimit(HEARD_PER_S_MAX, nowMs)
     this.state = emptyDirectory({ instance: this.#announcer.instance, process: view.instance }, nowMs)
     this.#drifts = new DriftWatch(view, this.#announcer.instance, (drift) => this.#drifted(drift))
-    this.#air = new Air(view.side, view.logger, view.service.name, {
+    this.#air = new Air(view, {
       heard: this.#heard,
       describe: () => this.#describe(),
       show: (type) => this.#drifts.show(type),
