@@ -18,6 +18,12 @@ const OUTLIVE_MS = 2_000
 /** Time between two questions how large the cluster is, for those who do not hear all of it. */
 const SIZE_ASK_MS = 60_000
 
+/** A stall of the event loop after which others may have been missed, in milliseconds. */
+const STALL_MS = 5_000
+/** Shortest time between two questions for what was missed. */
+const RELEARN_MS = 30_000
+const LEARN_AGAIN_MS = 2_000
+
 /** Who may hear an announcement. */
 type Audience = 'all' | 'service'
 const AUDIENCES: readonly Audience[] = ['all', 'service']
@@ -55,6 +61,8 @@ export class DiscoveryNode {
   #saidRevision = 0
   #lastOutliveMs = -Infinity
   #wasLinked = true
+  #droppedKnown = 0
+  #nextLearnAtMs = 0
   #nextSizeAskMs = 0
   #isAnnounced = false
 
@@ -192,6 +200,7 @@ export class DiscoveryNode {
     const isLinked = this.#view.linkState() !== 'down'
     this.fold({ kind: 'tick', isLinked })
     if (isLinked && !this.#wasLinked) this.#returned()
+    else if (lateMs > STALL_MS || this.#counts.dropped > this.#droppedKnown) this.#missed()
     this.#wasLinked = isLinked
     if (!this.#isAnnounced) return
     const { state } = this.#view.health()
@@ -211,6 +220,17 @@ export class DiscoveryNode {
       for (const audience of AUDIENCES) if (this.#isAnnounced) this.#announce(audience, 'changed')
       void this.#learn()
     })
+  }
+
+  /** Others were not heard, or not listened to: one that was will tell, and whoever asks this one finds it complete. */
+  #missed(): void {
+    const nowMs = this.#view.clock.monotonicMs()
+    this.#droppedKnown = this.#counts.dropped
+    if (!this.#isAnnounced || nowMs < this.#nextLearnAtMs) return
+    this.#nextLearnAtMs = nowMs + RELEARN_MS
+    const delayMs = this.#view.random.next() * returnSpreadMs(this.#size)
+    // Twice, because the broker may choose this instance itself to answer.
+    for (const againMs of [0, LEARN_AGAIN_MS]) this.#after(delayMs + againMs, () => void this.#learn())
   }
 
   #describe(): ReturnType<Announcer['current']> {

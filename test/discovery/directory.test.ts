@@ -274,6 +274,28 @@ test('announces itself as soon as it said that it would, also where the cluster 
   expect(heard.at(-1)?.[1]).toBeGreaterThan(15_000)
 })
 
+test('asks for what it missed where so many announcements came that some were dropped', async () => {
+  await using rig = new BusRig()
+  const beatMs = 60_000
+  const shop = node(rig, 'shop', { beatMs })
+  await shop.bus.start()
+  await rig.clock.advance(100)
+  const foe = rig.bus({ service: { name: 'foe' } })
+  await foe.start()
+  const [own] = shop.directory.all()
+  const { accepts, sends, startedAt, version, weight } = own ?? { accepts: [], sends: [], startedAt: '', version: '', weight: 1 }
+  for (let count = 0; count < 200; count++) {
+    const forged = { service: 'ghost', instance: 'ghost-0', process: 'p', address: 'nowhere', incarnation: 1, seq: count, beatMs, phase: 'up', health: 'up', reasons: [], inFlight: 0, loopDelayMs: 0, infoRevision: 1, size: 1 } as const
+    await foe.broadcast(InstanceStarted, { ...forged, info: { version, weight, accepts, sends, startedAt, addresses: {}, tags: [] } })
+  }
+  const others = Array.from({ length: 5 }, () => node(rig, 'stock', { beatMs }))
+  await Promise.all(others.map(({ bus }) => bus.start()))
+  await rig.clock.settle()
+  expect(shop.directory.instances('stock')).toEqual([])
+  await rig.clock.advance(5_000)
+  expect(shop.directory.instances('stock')).toHaveLength(5)
+})
+
 test('leaves no timer behind', async () => {
   const rig = new BusRig()
   const shop = node(rig, 'shop')

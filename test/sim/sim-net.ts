@@ -38,6 +38,7 @@ export class SimNet {
   readonly #settings: NetSettings
   readonly #subscribers = new Map<string, Set<Subscriber>>()
   readonly #answerers = new Map<string, Set<Answerer>>()
+  readonly #addressed = new Map<string, Answerer>()
   /** Deliveries by their millisecond, so that one timer carries thousands of them. */
   readonly #mail = new Map<number, (() => void)[]>()
   readonly counts = { broadcasts: 0, delivered: 0, lost: 0, asks: 0, answers: 0 }
@@ -56,7 +57,7 @@ export class SimNet {
       broadcast: (contract, data) => this.#broadcast(host, contract, data),
       ask: (contract, data, options) => this.#ask(host, contract, data, options),
       onBroadcast: (contracts, sink) => Promise.resolve(closing(contracts.map((contract) => added(this.#subscribers, contract.type, { host, sink })))),
-      onAsk: (contract, answer) => Promise.resolve(closing([added(this.#answerers, contract.type, { host, answer })])),
+      onAsk: (contract, answer) => Promise.resolve(closing([this.#offered(contract.type, { host, answer })])),
     }
   }
 
@@ -67,7 +68,11 @@ export class SimNet {
 
   /** The broker has noticed that somebody is gone. */
   forget(host: Host): void {
-    for (const all of [this.#subscribers, this.#answerers]) for (const members of all.values()) for (const member of members) if (member.host === host) members.delete(member as never)
+    for (const members of this.#subscribers.values()) for (const member of members) if (member.host === host) members.delete(member)
+    for (const [type, members] of this.#answerers) {
+      for (const member of members) if (member.host === host) members.delete(member)
+      this.#addressed.delete(`${type} ${host.address}`)
+    }
   }
 
   async #broadcast(from: Host, contract: Contract, data: unknown): Promise<void> {
@@ -125,8 +130,23 @@ export class SimNet {
   }
 
   #chosen(type: string, to: string | undefined): Answerer | undefined {
-    const all = [...this.#answerers.get(type) ?? []].filter(({ host }) => (host.isAlive && host.cut === 'none') || host.isBelieved)
-    return to === undefined ? all[Math.floor(this.#random.next() * all.length)] : all.find(({ host }) => host.address === to)
+    const isKnown = ({ host }: Answerer): boolean => (host.isAlive && host.cut === 'none') || host.isBelieved
+    if (to !== undefined) {
+      const one = this.#addressed.get(`${type} ${to}`)
+      return one !== undefined && isKnown(one) ? one : undefined
+    }
+    const all = [...this.#answerers.get(type) ?? []].filter(isKnown)
+    return all[Math.floor(this.#random.next() * all.length)]
+  }
+
+  #offered(type: string, answerer: Answerer): () => void {
+    const remove = added(this.#answerers, type, answerer)
+    const place = `${type} ${answerer.host.address}`
+    this.#addressed.set(place, answerer)
+    return () => {
+      remove()
+      this.#addressed.delete(place)
+    }
   }
 
   #later(work: () => void): void {
