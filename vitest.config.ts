@@ -10,6 +10,15 @@ if (major < 22 || (major === 22 && minor < 13)) {
   process.exit(1)
 }
 
+const INT_TESTS = ['test/**/*.int.test.ts']
+/**
+ * Unit tests that need a process of their own: those that put timers of their own in the place of the machine's, in which whatever another
+ * file left behind would then run for days, and those that run planted bugs, which leave things behind. test/tidy looks for others.
+ */
+export const ALONE: readonly string[] = ['test/core/clock.test.ts', 'test/resilience/*.property.test.ts', 'test/conformance/*mutants.test.ts', 'test/conformance/absence.test.ts']
+/** No test waits for real time; a machine that is busy with others may still be slow. */
+const UNIT = { include: ['test/**/*.test.ts'], testTimeout: 30_000, maxWorkers: '100%' }
+
 const config: ViteUserConfig = {
   resolve: {
     // What examples import as a user does; here it is the source, so that no stale build is tested.
@@ -26,18 +35,22 @@ const config: ViteUserConfig = {
         extends: true,
         test: {
           name: 'unit',
-          // No test waits for real time; a machine that is busy with others may still be slow.
-          testTimeout: 30_000,
-          include: ['test/**/*.test.ts'],
-          exclude: ['test/**/*.int.test.ts'],
+          ...UNIT,
+          // Loading the library for each file took longer than its tests, and the library has no state of its own between its values.
+          isolate: false,
+          exclude: [...INT_TESTS, ...ALONE],
           typecheck: { enabled: true, include: ['test/**/*.test-d.ts'], tsconfig: './tsconfig.json', ignoreSourceErrors: true },
         },
       },
       {
         extends: true,
+        test: { name: 'unit-alone', ...UNIT, include: [...ALONE] },
+      },
+      {
+        extends: true,
         test: {
           name: 'int',
-          include: ['test/**/*.int.test.ts'],
+          include: INT_TESTS,
           testTimeout: 60_000,
           hookTimeout: 120_000,
           // Each file may run a broker of its own beside its test process.

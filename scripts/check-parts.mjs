@@ -16,6 +16,6 @@ export async function runCheckParts() {
     await runProgram('types of the library', 'tsc', ['--noEmit', '-p', 'tsconfig.build.json']),
     ...(canReadBench ? [await runProgram('types of the benchmarks', 'tsc', ['--noEmit', '-p', 'bench/tsconfig.json'])] : []),
     await runProgram('lint', 'oxlint', ['--type-aware', '--deny-warnings', ...paths]),
-    await runTests('unit and tidy tests', ['--project', 'unit']),
+    await runTests('unit and tidy tests', ['--project', 'unit', '--project', 'unit-alone']),
   ]
 }

@@ -2,7 +2,7 @@ import type { TransportState, UnitHost } from '../bus/port.ts'
 import { scopeOf } from '../bus/envelopes.ts'
 import { runInScope } from '../bus/scope.ts'
 import { refuseInUnit } from '../bus/unit-scope.ts'
-import type { Timer } from '../core/clock.ts'
+import { LaterLooks } from '../core/later-looks.ts'
 import type { EventStoreParts } from '../store/event-store-parts.ts'
 import { ALARM_LEASE, AlarmClock } from './alarm-clock.ts'
 import { Backlog } from './backlog.ts'
@@ -20,7 +20,7 @@ import { UPKEEP_LEASE, Upkeep } from './upkeep.ts'
 /** Time that a stopping process gives to what still waits in the outbox. */
 const FLUSH_MS = 3_000
 /** When to look after rows were written in somebody else's transaction: nobody tells of its commit. */
-const NUDGES_MS: readonly number[] = [1, 5, 20, 60, 200]
+const NUDGES_MS: readonly number[] = [1, 5, 20, 60, 200, 1_000]
 
 /** One store while it is open: units of work, and what goes on in the background. */
 export class StoreSession<Tx> {
@@ -36,7 +36,7 @@ export class StoreSession<Tx> {
   readonly #alarm: AlarmClock
   readonly #upkeep: Upkeep
   readonly #backlog: Backlog
-  readonly #nudges = new Set<Timer>()
+  readonly #nudges: LaterLooks<number>
   #state: TransportState = 'up'
   #reason = ''
   #unhear: (() => void) | undefined
@@ -64,6 +64,7 @@ export class StoreSession<Tx> {
     // What goes straight into the tables of a transport waits for nobody here.
     this.#backlog = new Backlog({ table: backend.outbox, clock, logger, waitingMax: this.#isOwnTransport ? undefined : settings.outboxWaitingMax })
     const checkBacklog = this.#backlog.check
+    this.#nudges = new LaterLooks(clock, NUDGES_MS, (noted) => this.#relay?.wake([...noted]))
     this.units = new UnitRunner(backend, { store: backend.name, clock, random, messages, sharder, checkBacklog, inline: settings.inline, loadSnapshot: (name, shape) => backend.checkpoints.loadSnapshot(name, shape) }, {
       conflictAttemptsMax: settings.conflictAttemptsMax,
       unitTimeoutMs: settings.unitTimeoutMs,
@@ -75,7 +76,7 @@ export class StoreSession<Tx> {
     this.#alarm = new AlarmClock({ timers: backend.timers, host, leases: this.#leases, sharder, commit: (work) => this.units.commit(work), hearsOthers })
     const { inboxRetentionMs, bodyRetentionMs } = settings
     this.#upkeep = new Upkeep({ inbox: backend.inbox, bodies: backend.bodies, host, leases: this.#leases, inboxRetentionMs, bodyRetentionMs })
-    this.outboxParts = { messages, sharder, backend, checkBacklog, nudge: this.#nudge }
+    this.outboxParts = { messages, sharder, backend, checkBacklog, nudge: (written) => this.#nudges.note(written) }
     this.schedulerParts = { messages, clock, random, runner: this.units, timers: backend.timers, put: (inMs) => this.#alarm.put(inMs) }
     this.eventParts = eventParts(backend, host, settings, this.units)
   }
@@ -105,7 +106,7 @@ export class StoreSession<Tx> {
   }
 
   async stop(): Promise<void> {
-    for (const timer of this.#nudges) timer.cancel()
+    this.#nudges.close()
     this.#unhear?.()
     await this.#relay?.stop(FLUSH_MS)
     await this.#alarm.stop()
@@ -113,16 +114,6 @@ export class StoreSession<Tx> {
     await this.#backlog.stop()
     await this.#leases.stop()
     await this.#backend.close()
-  }
-
-  readonly #nudge = (shards: readonly number[]): void => {
-    for (const afterMs of NUDGES_MS) {
-      const timer = this.#host.clock.setTimer(afterMs, () => {
-        this.#nudges.delete(timer)
-        this.#relay?.wake(shards)
-      }, { background: true })
-      this.#nudges.add(timer)
-    }
   }
 
   health(): { readonly state: TransportState; readonly reasons: readonly string[] } {

@@ -7,6 +7,7 @@ describe('systemClock', () => {
     vi.useFakeTimers()
   })
   afterEach(() => {
+    vi.restoreAllMocks()
     vi.useRealTimers()
   })
 
@@ -52,18 +53,16 @@ describe('systemClock', () => {
     const setTimeoutSpy = vi.spyOn(globalThis, 'setTimeout')
     systemClock.setTimer(1.2, () => {})
     expect(setTimeoutSpy.mock.calls.at(-1)?.[1]).toBe(2)
-    setTimeoutSpy.mockRestore()
   })
 
   test('keeps the process alive unless the timer is in the background', () => {
     const unref = vi.fn<() => void>()
     const original = globalThis.setTimeout
-    const setTimeoutSpy = vi.spyOn(globalThis, 'setTimeout').mockImplementation((callback, delay) => Object.assign(original(callback, delay), { unref }))
+    vi.spyOn(globalThis, 'setTimeout').mockImplementation((callback, delay) => Object.assign(original(callback, delay), { unref }))
     systemClock.setTimer(10, () => {}).cancel()
     expect(unref).not.toHaveBeenCalled()
     systemClock.setTimer(10, () => {}, { background: true }).cancel()
     expect(unref).toHaveBeenCalledOnce()
-    setTimeoutSpy.mockRestore()
   })
 })
 

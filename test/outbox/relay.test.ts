@@ -77,3 +77,19 @@ describe('the relay', () => {
     expect([tries, (await store.outbox.stats()).waiting]).toEqual([1, 0])
   })
 })
+
+test('what is written in a transaction that somebody else commits leaves a moment after its commit, of which nobody tells', async () => {
+  await using rig = new StoreRig()
+  const store = rig.store()
+  const bus = rig.bus({ outbox: store.outbox })
+  const seen: string[] = []
+  bus.on(Placed, { group: 'g' }, ({ data }) => void seen.push(data.orderId))
+  await bus.start()
+  // Nothing has come for long, so the relay looks seldom by itself.
+  await rig.clock.advance(60_000)
+  await store.transaction(async ({ tx }) => {
+    await store.outbox.in(tx).publish(Placed, { orderId: 'a' })
+  })
+  await rig.clock.advance(30)
+  expect(seen).toEqual(['a'])
+})

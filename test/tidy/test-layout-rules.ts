@@ -1,3 +1,5 @@
+import { matchesGlob } from 'node:path'
+
 /** Rooms of test/ whose files stand for something else than one source file. */
 const FREE_ROOMS = ['tidy', 'conformance', 'package', 'servers', 'scripts', 'examples', 'demo', 'bench', 'docs', 'types', 'wire', 'esdb-double', 'torture', 'sim'] as const
 
@@ -41,6 +43,15 @@ export function fileNameComplaints(paths: readonly string[]): readonly string[] 
 export function skippedTestComplaints(path: string, code: string): readonly string[] {
   const found = /\b(?:test|it|describe)\s*(?:\.\w+)*\.(?:skip|only|todo|skipIf|runIf|fails)\b|\bretry\s*:\s*[1-9]/.exec(code)
   return found === null ? [] : [`${path} hides a test: ${found[0]}`]
+}
+
+const SHARED = /\bvi\.(?:useFakeTimers|setSystemTime|stubGlobal|stubEnv|mock|doMock)\b|\bvi\.spyOn\(\s*(?:globalThis|process|console|Date|Math)\b|\bnew TwoClocks\b/
+
+/** Unit tests that change what all files in their process share, and are none of those that have a process of their own. */
+export function sharedProcessComplaints(path: string, code: string, alone: readonly string[]): readonly string[] {
+  if (!isTest(path) || path.includes('.int.') || alone.some((glob) => matchesGlob(path, glob))) return []
+  const found = SHARED.exec(code)
+  return found === null ? [] : [`${path} changes its process for every other file, and is not in ALONE of vitest.config.ts: ${found[0]}`]
 }
 
 function isTest(path: string): boolean {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { repositoryPaths, sourceFile, sourceFiles } from './source-file.ts'
-import { conformanceComplaints, fileNameComplaints, skippedTestComplaints, testNameComplaints } from './test-layout-rules.ts'
+import { ALONE } from '../../vitest.config.ts'
+import { conformanceComplaints, fileNameComplaints, sharedProcessComplaints, skippedTestComplaints, testNameComplaints } from './test-layout-rules.ts'
 
 const paths = repositoryPaths()
 
@@ -15,6 +16,10 @@ describe('the tests', () => {
 
   test('are never switched off', () => {
     expect(sourceFiles('test/').flatMap((file) => skippedTestComplaints(file.path, file.code))).toEqual([])
+  })
+
+  test('have a process of their own where they change it', () => {
+    expect(sourceFiles('test/').flatMap((file) => sharedProcessComplaints(file.path, file.code, ALONE))).toEqual([])
   })
 
   test('and the source have names in kebab-case that say something', () => {
@@ -45,6 +50,13 @@ describe('the rules about tests', () => {
 
   test.each(['test.skip("a", f)', 'describe.only("a", f)', 'test.concurrent.skipIf(x)("a", f)', 'it.todo("a")', 'test("a", { retry: 2 }, f)'])('refuse %s', (text) => {
     expect(skippedTestComplaints('a', sourceFile('test/a.test.ts', text).code)).toHaveLength(1)
+  })
+
+  test.each(['vi.useFakeTimers()', "vi.spyOn(globalThis, 'setTimeout')", 'using clocks = new TwoClocks()', "vi.stubGlobal('a', 1)", "vi.mock('a')"])('refuse %s in a process that others share', (text) => {
+    const { code } = sourceFile('test/core/a.test.ts', text)
+    expect(sharedProcessComplaints('test/core/a.test.ts', code, ['test/core/b.test.ts'])).toHaveLength(1)
+    expect(sharedProcessComplaints('test/core/a.test.ts', code, ['test/core/*.test.ts'])).toEqual([])
+    expect(sharedProcessComplaints('test/core/a.int.test.ts', code, [])).toEqual([])
   })
 
   test('accept ordinary names and tests', () => {

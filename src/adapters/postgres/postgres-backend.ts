@@ -21,9 +21,6 @@ import { PostgresTransport } from './postgres-transport.ts'
 import { inTransaction } from './postgres-transaction.ts'
 import { type PgTables, PgUnit } from './postgres-unit.ts'
 
-/** After a write on a transaction that the caller commits, nobody tells when it has: the relay looks at these times. */
-const ADOPTED_LOOKS_MS = [10, 100, 1_000]
-
 /** PostgreSQL as a store. */
 export class PostgresBackend implements StoreBackend<PgHandle> {
   readonly name: string = STORE
@@ -131,9 +128,7 @@ export class PostgresBackend implements StoreBackend<PgHandle> {
   async #writeAdopted(executor: PgUnitExecutor, rows: readonly NewOutboxRow[]): Promise<void> {
     const stored: PgStored[] = []
     await this.#write(executor, rows, stored)
-    const host = this.#host
-    for (const one of stored) this.transport?.adopted(one, ADOPTED_LOOKS_MS)
-    for (const delayMs of ADOPTED_LOOKS_MS) host?.clock.setTimer(delayMs, () => this.#tell(), { background: true })
+    for (const one of stored) this.transport?.adopted(one)
   }
 }
 

@@ -30,8 +30,13 @@ export interface PgNotification {
   readonly payload?: string | undefined
 }
 
+/** What a client writes to; both may be missing where another client stands in for `pg`. */
+export interface PgSocketOwner {
+  readonly connection?: { readonly stream?: { cork?(): void; uncork?(): void } }
+}
+
 /** A connection of its own. */
-export interface PgClient {
+export interface PgClient extends PgSocketOwner {
   connect(): Promise<unknown>
   query(query: PgQuery): Promise<PgResult>
   on(event: 'error', listener: (error: Error) => void): unknown
@@ -41,7 +46,7 @@ export interface PgClient {
 }
 
 /** A connection lent by a pool. */
-export interface PgPoolClient {
+export interface PgPoolClient extends PgSocketOwner {
   query(query: PgQuery): Promise<PgResult>
   on(event: 'error', listener: (error: Error) => void): unknown
   off(event: 'error', listener: (error: Error) => void): unknown
@@ -56,6 +61,18 @@ export interface PgPool {
   on(event: 'error', listener: (error: Error) => void): unknown
   off(event: 'error', listener: (error: Error) => void): unknown
   end(): Promise<void>
+}
+
+/** Sends several statements with one write: each write is a call into the kernel, which costs more than everything else about a statement. */
+export function inOneWrite<T>({ connection }: PgSocketOwner, send: () => T): T {
+  const stream = connection?.stream
+  if (stream?.cork === undefined || stream.uncork === undefined) return send()
+  stream.cork()
+  try {
+    return send()
+  } finally {
+    stream.uncork()
+  }
 }
 
 /** How a connection is made; names are those of `pg`. */

@@ -1,5 +1,5 @@
 import { TrunklineError } from '../../core/errors.ts'
-import type { PgPoolClient } from './postgres-client.ts'
+import { inOneWrite, type PgPoolClient } from './postgres-client.ts'
 
 /** What a statement of the caller's answers: the result of `pg`, of which these fields are promised. */
 export interface PgHandleResult<Row> {
@@ -87,8 +87,7 @@ export class PgUnitHandle implements PgHandle {
   /** The same for what may travel together with the beginning; it is told whether it is known to be inside the transaction. */
   firstTurn<T>(work: (isInside: boolean) => Promise<T>): Promise<T> {
     if (this.#isOver || this.hasBegun || !this.#isPipelined) return this.turn(() => work(true))
-    const begun = this.began(true)
-    const result = work(false)
+    const [begun, result] = inOneWrite(this.#client, () => [this.began(true), work(false)] as const)
     // Where it could not begin, that is the reason; what was sent is waited for all the same.
     return this.#counted(Promise.allSettled([begun, result]).then(() => begun).then(() => result))
   }

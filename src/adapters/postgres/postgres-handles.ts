@@ -1,4 +1,4 @@
-import { foreignField, foreignMethod, hasForeignMethods, isForeignObject } from '../../outbox/protocol/foreign-handle.ts'
+import { type ForeignObject, foreignField, foreignMethod, hasForeignMethods, isForeignObject } from '../../outbox/protocol/foreign-handle.ts'
 import { PgUnitHandle } from './postgres-handle.ts'
 import { arrayText, questioned } from './postgres-handles-text.ts'
 import { sqlState } from './postgres-errors.ts'
@@ -28,15 +28,21 @@ type SqlHandleReader = (handle: unknown) => SqlHandle | undefined
 /** For what libraries say of themselves: what PostgreSQL would say. */
 const ENDED = { code: '25P01', severity: 'ERROR', message: 'the transaction has ended' }
 
+const readers = new WeakMap<ForeignObject, SqlHandleReader>()
 /** Causes of causes that are looked at. */
 const CAUSES_MAX = 5
 
 /** The handle of a library that is known; undefined for any other value. */
 export function sqlHandle(handle: unknown): SqlHandle | undefined {
   if (!isForeignObject(handle)) return undefined
+  // A connection of a pool comes again and again; what it is stays, and what state it is in does not.
+  const known = readers.get(handle)
+  if (known !== undefined) return known(handle)
   for (const read of [prismaHandle, kyselyHandle, drizzleHandle, knexHandle, postgresJsHandle, pgHandle]) {
     const found = read(handle)
-    if (found !== undefined) return found
+    if (found === undefined) continue
+    readers.set(handle, read)
+    return found
   }
   return undefined
 }

@@ -2,7 +2,7 @@ import { backoffMs } from '../../core/backoff.ts'
 import { sleep } from '../../core/clock.ts'
 import { isTrunklineError, TrunklineError } from '../../core/errors.ts'
 import { RECONNECT_DELAY_MAX_MS, RECONNECT_INITIAL_MS } from '../../core/limits.ts'
-import type { PgClient, PgQuery, PgResult, PgRow } from './postgres-client.ts'
+import { inOneWrite, type PgClient, type PgQuery, type PgResult, type PgRow } from './postgres-client.ts'
 import type { PgDatabase, PgHost } from './postgres-database.ts'
 import { problemOf, STORE, storeError } from './postgres-errors.ts'
 import type { PgStatement } from './postgres-rows.ts'
@@ -119,9 +119,10 @@ export class PgLink {
     const client = this.#client
     if (client === undefined) throw new TrunklineError('store.down', { store: STORE, problem: 'the connection was lost and is being made again' })
     const last = queries.length - 1
-    const settled = await Promise.allSettled(
+    const sent = inOneWrite(client, () =>
       queries.map((query, at) => client.query(at === last ? { ...query, query_timeout: Math.min(FLIGHT_MS_MAX, this.#database.settings.queryTimeoutMs) } : query)),
     )
+    const settled = await Promise.allSettled(sent)
     const results: PgResult[] = []
     for (const one of settled) {
       if (one.status === 'rejected') throw this.#failed(one.reason, client)

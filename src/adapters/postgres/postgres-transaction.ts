@@ -1,6 +1,6 @@
 import { isTrunklineError, TrunklineError } from '../../core/errors.ts'
 import type { TransactOptions } from '../../outbox/port.ts'
-import type { PgRow } from './postgres-client.ts'
+import { inOneWrite, type PgRow } from './postgres-client.ts'
 import type { PgDatabase } from './postgres-database.ts'
 import { failureOf, problemOf, sqlState, STORE, storeError } from './postgres-errors.ts'
 import { type PgHandle, PgUnitHandle } from './postgres-handle.ts'
@@ -42,10 +42,11 @@ class TurnExecutor implements PgUnitExecutor {
   async commit(): Promise<void> {
     if (this.#last === undefined && !this.#handle.hasBegun) return
     await this.#handle.began()
-    const last = this.#last?.()
     // P-08: a commit after a statement that failed answers a rollback, without an error.
-    if (!this.#session.isPipelined) await last
-    const [written, committed] = await Promise.allSettled([last, this.#session.runText('COMMIT')])
+    if (!this.#session.isPipelined) await this.#last?.()
+    const last = this.#session.isPipelined ? this.#last : undefined
+    const sent = inOneWrite(this.#session.client, () => [last?.() ?? Promise.resolve(), this.#session.runText('COMMIT')] as const)
+    const [written, committed] = await Promise.allSettled(sent)
     if (committed.status === 'fulfilled' && committed.value.command !== 'COMMIT') this.#session.isIdle = true
     if (written.status === 'rejected') throw written.reason
     if (committed.status === 'rejected') throw committed.reason

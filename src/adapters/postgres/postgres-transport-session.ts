@@ -1,6 +1,7 @@
 import type { DeliverySink, Outbound, PublishSignal, Subscription, TransportHost, TransportSubscription } from '../../bus/port.ts'
 import { sleep } from '../../core/clock.ts'
 import { errorText, isTrunklineError, TrunklineError } from '../../core/errors.ts'
+import { LaterLooks } from '../../core/later-looks.ts'
 import type { PgDatabase } from './postgres-database.ts'
 import type { PgDeadLetters } from './postgres-dead-letters.ts'
 import { PgDeliveries, type PgSettled } from './postgres-deliveries.ts'
@@ -24,6 +25,8 @@ import { PgWaker } from './postgres-waker.ts'
 const HEAR_WAIT_MS = 5_000
 /** Longest time that closing waits for outcomes to be written. */
 const CLOSE_WAIT_MS = 5_000
+/** After a write on a transaction that the caller commits, nobody tells when it has: it is looked at these times later. */
+const ADOPTED_LOOKS_MS: readonly number[] = [10, 100, 1_000]
 /** An idle instance is believed to live for so many leases without a sign. */
 const IDLE_LEASES = 4
 
@@ -54,6 +57,8 @@ export class PgTransportSession {
   readonly #waker: PgWaker
   readonly #pulse: PgPulse
   readonly #subscriptions = new Set<PgSubscription>()
+  readonly #adopted: LaterLooks<PgStored>
+  readonly #told = new WeakSet<PgStored>()
   #instanceId: string | undefined
   #isEntering = false
   #isClosed = false
@@ -71,6 +76,7 @@ export class PgTransportSession {
     this.#instances = new PgInstances(database.schema)
     this.#groups = new PgGroups(database, this.#locks)
     this.#messages = new PgMessages(database.schema, this.#locks)
+    this.#adopted = new LaterLooks(host.clock, ADOPTED_LOOKS_MS, (noted) => this.#lookAtAdopted(noted))
     this.#publishing = this.#link('publishing')
     this.#consuming = this.#link('consuming')
     const instanceId = (): string | undefined => this.#instanceId
@@ -156,23 +162,25 @@ export class PgTransportSession {
     }
   }
 
-  /** Messages may be committed at any of these times; what nobody keeps is told only once they are. */
-  adopted(stored: PgStored, looksMs: readonly number[]): void {
-    let isTold = stored.heard.length === 0
-    for (const delayMs of looksMs) {
-      this.#host.clock.setTimer(delayMs, () => {
-        if (this.#isClosed) return
-        this.stored({ ...stored, heard: [] })
-        if (isTold) return
-        this.#publishing.run(this.#messages.committedStep(stored.transaction)).then(
-          ([row]) => {
-            if (isTold || row?.['status'] !== 'committed') return
-            isTold = true
-            this.stored(stored)
-          },
-          () => undefined,
-        )
-      }, { background: true })
+  /** Messages may be committed at any time from now on; what nobody keeps is told only once they are. */
+  adopted(stored: PgStored): void {
+    this.#adopted.note([stored])
+  }
+
+  #lookAtAdopted(noted: ReadonlySet<PgStored>): void {
+    const groups = new Map<number, boolean>()
+    for (const stored of noted) for (const [group, isForeign] of stored.groups) groups.set(group, isForeign || groups.get(group) === true)
+    this.stored({ groups, heard: [], transaction: '' })
+    for (const stored of noted) {
+      if (stored.heard.length === 0 || this.#told.has(stored)) continue
+      this.#publishing.run(this.#messages.committedStep(stored.transaction)).then(
+        ([row]) => {
+          if (this.#told.has(stored) || row?.['status'] !== 'committed') return
+          this.#told.add(stored)
+          this.stored({ ...stored, groups: new Map() })
+        },
+        () => undefined,
+      )
     }
   }
 
@@ -204,6 +212,7 @@ export class PgTransportSession {
   /** Stores what waits, hands back what is unsettled, and closes what `open` opened. */
   async close(): Promise<void> {
     this.#isClosed = true
+    this.#adopted.close()
     this.#pulse.stop()
     await this.#inTime(Promise.all([this.#publisher.flushed(), this.#settler.flushed()]))
     this.#publisher.close()

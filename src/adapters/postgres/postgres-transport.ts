@@ -78,9 +78,9 @@ export class PostgresTransport implements Transport {
     this.#session?.stored(stored)
   }
 
-  /** The same for a transaction that the caller commits, or not: it is looked at after each of these times. */
-  adopted(stored: PgStored, looksMs: readonly number[]): void {
-    this.#session?.adopted(stored, looksMs)
+  /** The same for a transaction that the caller commits, or not: it is looked at some times. */
+  adopted(stored: PgStored): void {
+    this.#session?.adopted(stored)
   }
 
   subscribe(subscription: Subscription, sink: DeliverySink): Promise<TransportSubscription> {

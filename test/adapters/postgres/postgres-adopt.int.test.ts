@@ -24,21 +24,6 @@ test('writes on a transaction of the caller\'s client, which commits it or not',
   await store.close()
 })
 
-test('looks at the outbox for a while after a write that somebody else commits', async () => {
-  const url = await rig.database()
-  const store = await openStore({ connectionString: url })
-  let looks = 0
-  store.onCommitted(() => looks++)
-  const client = await rig.client(url)
-  await client.query('BEGIN')
-  const unit = await store.adopt(client)
-  await unit.write([outboxRow()])
-  await client.query('COMMIT')
-  await until(() => looks >= 2)
-  await client.end()
-  await store.close()
-})
-
 test('refuses a client outside a transaction, a pool, a transaction that has failed, and what is no client', async () => {
   const url = await rig.database()
   const store = await openStore({ connectionString: url })

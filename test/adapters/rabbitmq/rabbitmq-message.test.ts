@@ -24,7 +24,8 @@ test('every message is the same after the way out and back', () => {
     tenant: fc.constantFrom(undefined, 'acme'),
     version: fc.integer({ min: 1, max: 1_000_000 }),
     hops: fc.nat(32),
-    headers: fc.option(fc.dictionary(fc.stringMatching(/^[a-z]{3,8}-q$/), text, { minKeys: 1, maxKeys: 3, noNullPrototype: true }), { nil: undefined }),
+    // No reserved name begins with a q.
+    headers: fc.option(fc.dictionary(fc.stringMatching(/^q[a-z]{2,7}-q$/), text, { minKeys: 1, maxKeys: 3, noNullPrototype: true }), { nil: undefined }),
     body: fc.uint8Array({ maxLength: 30 }),
   })
   fc.assert(
