@@ -62,6 +62,7 @@ export interface ErrorDetails {
   'discovery.fetch_timeout': { address: string; timeoutMs: number }
   'discovery.no_instance': { wanted: string; problem: string }
   'discovery.wait_timeout': { service: string; count: number; seen: number; timeoutMs: number }
+  'discovery.unrecorded': { at: string; problem: string }
   'outbox.transaction_missing': { library: string; problem: string }
   'outbox.unit_over': { operation: string }
   'outbox.unit_too_long': { store: string; limitMs: number }
@@ -379,6 +380,11 @@ export const errorRegistry: { readonly [C in ErrorCode]: ErrorEntry<C> } = {
     disposition: 'retry',
     says: ({ service, count, seen, timeoutMs }) => `Not ${count} but ${seen} instances of ${service} were up after ${timeoutMs} ms`,
     remedy: 'Look whether the service runs with discovery, on the same broker and namespace.',
+  },
+  'discovery.unrecorded': {
+    disposition: 'reject',
+    says: ({ at, problem }) => `Nobody can tell who was there at ${at}: ${problem}`,
+    remedy: 'Give discovery() a record, and ask for a time since which it was kept.',
   },
   'outbox.transaction_missing': {
     disposition: 'reject',

@@ -1,5 +1,6 @@
 import type { Contract } from '../contract/contract.ts'
-import type { LightSubscription, SidePlane } from '../bus/port.ts'
+import type { BusView, LightSubscription, SidePlane } from '../bus/port.ts'
+import { type Clock, sleep } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import { errorText, isTrunklineError } from '../core/errors.ts'
 import type { Beat, FullAnnouncement, InstanceInfo, RosterRow } from './announcement.ts'
@@ -10,9 +11,11 @@ import { beatOf } from './announcer.ts'
 import { type ContractDrift, ContractDriftDetected, ShowContract, type ShowContractRequest, type ShownContract } from './contract-drift.ts'
 
 /** Time for one page of a roster, in milliseconds. */
-const ROSTER_TIMEOUT_MS = 1_000
-/** Tries to get a page. */
-const ROSTER_TRIES = 3
+const ROSTER_TIMEOUT_MS = 1_600
+/** After so long without an answer another instance is asked beside the first one, in milliseconds: two that are gone without the broker's knowledge cost less than a second. */
+const ROSTER_NEXT_MS = 400
+/** Instances that are asked for one page. */
+const ROSTER_ASKED_MAX = 4
 /** Pages of one roster. */
 const ROSTER_PAGES_MAX = 1_000
 
@@ -33,17 +36,19 @@ export type ProbeAnswer = { readonly kind: 'answered'; readonly announcement: Fu
 export class Air {
   readonly #side: SidePlane
   readonly #logger: Logger
+  readonly #clock: Clock
   readonly #service: string
   readonly #own: AnnouncementContracts
   readonly #sinks: AirSinks
   readonly #subscriptions: LightSubscription[] = []
   readonly #interests = new Map<string, Promise<void>>()
 
-  constructor(side: SidePlane, logger: Logger, service: string, sinks: AirSinks) {
+  constructor({ side, logger, clock, service }: BusView, sinks: AirSinks) {
     this.#side = side
+    this.#clock = clock
     this.#logger = logger
-    this.#service = service
-    this.#own = contractsOf(service)
+    this.#service = service.name
+    this.#own = contractsOf(service.name)
     this.#sinks = sinks
   }
 
@@ -136,15 +141,23 @@ export class Air {
 
   async #page(service: string | undefined, after: string | undefined, limit: number): Promise<RosterPage | undefined> {
     const [contract, services] = service === undefined ? [ShowRoster, []] : [rosterOf(service), [service]]
-    for (let tries = 0; tries < ROSTER_TRIES; tries++) {
-      try {
-        // The contract's schema validates answers, too.
-        return (await this.#side.ask(contract, { services, after, limit }, { timeoutMs: ROSTER_TIMEOUT_MS })) as RosterPage
-      } catch (error) {
-        if (isTrunklineError(error, 'bus.no_responder') || isTrunklineError(error, 'bus.ask_cancelled')) return undefined
+    // The contract's schema validates answers, too.
+    const ask = async (): Promise<RosterPage> => (await this.#side.ask(contract, { services, after, limit }, { timeoutMs: ROSTER_TIMEOUT_MS })) as RosterPage
+    const asked: Promise<RosterPage>[] = []
+    const enough = new AbortController()
+    try {
+      for (;;) {
+        asked.push(ask())
+        if (asked.length === ROSTER_ASKED_MAX) return await Promise.any(asked)
+        const page = await Promise.race([Promise.any(asked), sleep(this.#clock, ROSTER_NEXT_MS, enough.signal)])
+        if (page !== undefined) return page
       }
+    } catch {
+      // Nobody is there who could know, or nobody answered.
+      return undefined
+    } finally {
+      enough.abort()
     }
-    return undefined
   }
 
   /** Hears and answers no more. Never rejects. */

@@ -60,6 +60,7 @@ function say(state: DirectoryState, outcome: Outcome, beat: Beat, info: Instance
 }
 
 function hear(state: DirectoryState, outcome: Outcome, { about, beat, info }: Heard): void {
+  state.heardAtMs = state.awakeMs
   if (beat.instance === state.self) {
     hearOfSelf(state, outcome, beat)
     return
@@ -165,9 +166,11 @@ function takeAnswer(state: DirectoryState, outcome: Outcome, beat: Beat, info: I
 function takeSilence(state: DirectoryState, instance: string, because: 'refused' | 'silent'): void {
   const member = state.members.get(instance)
   if (member === undefined) return
+  const askedAtMs = member.probedAtMs ?? state.awakeMs
   member.probedAtMs = undefined
   if (because === 'refused') member.refusals++
-  else member.silences++
+  // Where nothing at all came in meanwhile, it may be the reader that is cut off.
+  else if (state.heardAtMs >= askedAtMs) member.silences++
 }
 
 /** What another one knows counts as much as what was heard itself, as old as it is. */

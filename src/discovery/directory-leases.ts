@@ -44,11 +44,11 @@ function suspectIfSilent(state: DirectoryState, outcome: Outcome, member: Member
   outcome.events.push({ kind: 'instance-suspect', instance: instanceOf(state, member), reason: `it was not heard for ${Math.round(silentMs)} ms` })
 }
 
-/** A probe that the broker refuses is proof; one that nobody answers is proof only with a long silence. */
+/** Probes that the broker refuses are proof; those that nobody answers are proof only with a long silence, and the first may have been asked while the link was gone. */
 function isMissing(state: DirectoryState, member: Member): boolean {
-  const { refusalsMax, downAfterBeats } = state.settings
+  const { refusalsMax, silencesMax, downAfterBeats } = state.settings
   if (member.refusals >= refusalsMax) return true
-  return member.silences + member.refusals > 0 && state.awakeMs - member.heardAtMs > downAfterBeats * member.beat.beatMs
+  return member.silences + member.refusals >= silencesMax && state.awakeMs - member.heardAtMs > downAfterBeats * member.beat.beatMs
 }
 
 function isForgotten(state: DirectoryState, member: Member): boolean {

@@ -10,6 +10,8 @@ export interface DetectorSettings {
   readonly downAfterBeats: number
   /** Probes answered by "nobody is there" that are believed at once. */
   readonly refusalsMax: number
+  /** Probes without an answer, while others were heard, that are believed after `downAfterBeats`. */
+  readonly silencesMax: number
   /** Time for an answer to a probe, in milliseconds. */
   readonly probeTimeoutMs: number
   /** Where more than this share of all instances would go at once, the reader rather doubts itself. */
@@ -30,7 +32,7 @@ export interface DetectorSettings {
 
 /** The defaults: with an announcement every 4 s, suspected after 12 s, down after 24 s, or after 15 s where the broker knows that nobody is there. */
 export const DETECTOR: DetectorSettings = {
-  tickMs: 1_000, suspectAfterBeats: 3, downAfterBeats: 6, refusalsMax: 2, probeTimeoutMs: 2_000, preserveShare: 1 / 3, preserveCountMin: 3, preserveMs: 300_000,
+  tickMs: 1_000, suspectAfterBeats: 3, downAfterBeats: 6, refusalsMax: 2, silencesMax: 2, probeTimeoutMs: 2_000, preserveShare: 1 / 3, preserveCountMin: 3, preserveMs: 300_000,
   flapsMax: 2, flapWindowMs: 300_000, holdDownMs: 60_000, goneKeptFactor: 4, instancesMax: 50_000,
 }
 
@@ -96,6 +98,8 @@ export interface DirectoryState {
   isLinked: boolean
   /** Awake time at which an announcement of its own came back. */
   echoAtMs: number
+  /** Awake time at which anybody's announcement came in: a question that is not answered says nothing where nothing else comes either. */
+  heardAtMs: number
   /** Why the view may be wrong, or undefined. */
   stale: string | undefined
   /** Awake time since which losses are not believed. */
@@ -105,7 +109,7 @@ export interface DirectoryState {
 /** A view that knows nobody. */
 export function emptyDirectory(self: { readonly instance: string; readonly process: string }, nowMs: number, settings: DetectorSettings = DETECTOR): DirectoryState {
   return {
-    self: self.instance, selfProcess: self.process, settings, members: new Map(), lastMs: nowMs, awakeMs: 0, isLinked: true, echoAtMs: 0, stale: undefined, doubtsSinceMs: undefined,
+    self: self.instance, selfProcess: self.process, settings, members: new Map(), lastMs: nowMs, awakeMs: 0, isLinked: true, echoAtMs: 0, heardAtMs: 0, stale: undefined, doubtsSinceMs: undefined,
   }
 }
 

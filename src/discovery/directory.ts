@@ -10,6 +10,9 @@ import type { DirectoryEvent } from './directory-events.ts'
 import { type Instance, type InstanceState, instanceOf } from './directory-state.ts'
 import { DiscoveryNode, type DiscoveryStats } from './discovery-node.ts'
 import { type CheckedOptions, type DiscoveryOptions, checkedDiscovery } from './discovery-options.ts'
+import type { PastView } from './record/past-view.ts'
+import { RecordLog } from './record/record-log.ts'
+import { Recorder } from './record/recorder.ts'
 
 /** Default time that `waitFor` waits. */
 const WAIT_MS = 30_000
@@ -50,6 +53,7 @@ export class Directory implements BusCompanion {
   readonly #watchers = new Set<{ readonly service: string | undefined; readonly told: (event: DirectoryEvent) => void }>()
   #view: BusView | undefined
   #node: DiscoveryNode | undefined
+  #recorder: Recorder | undefined
   #problem: string | undefined = 'its bus has not started'
   #nameTakenAtMs: number | undefined
   #balancer: DirectoryBalancer | undefined
@@ -94,22 +98,36 @@ export class Directory implements BusCompanion {
   #ready(view: BusView): Promise<void> {
     const node = this.#node
     view.clock.setTimer(0, () => {
-      node?.join().catch((error: unknown) => view.logger.warn({ err: error }, 'discovery could not join; it goes on with what it hears'))
+      const joining = node?.join().catch((error: unknown) => view.logger.warn({ err: error }, 'discovery could not join; it goes on with what it hears'))
+      void joining?.then(() => this.#record(view))
     }, { background: true })
     return Promise.resolve()
   }
 
-  async #stop(): Promise<void> {
+  #record({ clock, random, logger, instance: process }: BusView): void {
+    const { record } = this.#options
     const node = this.#node
+    if (record === undefined || node === undefined) return
+    const isThere = (other: string): boolean => [...node.state.members.values()].some(({ beat, liveness }) => beat.process === other && (liveness === 'up' || liveness === 'suspect'))
+    const isFresh = (): boolean => node.state.stale === undefined
+    this.#recorder = new Recorder({ process, clock, random, logger, keptMs: record.keptMs, all: () => this.all(), isFresh, isThere }, new RecordLog(record.events, record.stream))
+    this.#recorder.start()
+  }
+
+  async #stop(): Promise<void> {
+    const [node, recorder] = [this.#node, this.#recorder]
+    const self = node === undefined ? undefined : this.all().find(({ instance }) => instance === node.state.self)
     this.#node = undefined
+    this.#recorder = undefined
     this.#revision++
     this.#problem = 'its bus has stopped'
-    await node?.close()
+    await Promise.all([recorder?.stop(self), node?.close()])
   }
 
   #health(view: BusView): { readonly state: 'up' | 'degraded'; readonly reasons: readonly string[] } {
     const { state, reason } = this.view
     const reasons = state === 'fresh' ? [] : [state === 'off' ? `discovery is off: ${reason}` : `the view of other instances is stale: ${reason}`]
+    if (this.#recorder?.problem !== undefined) reasons.push(`the record cannot be reached: ${this.#recorder.problem}`)
     const takenForMs = view.clock.monotonicMs() - (this.#nameTakenAtMs ?? -Infinity)
     if (takenForMs < NAME_TAKEN_SHOWN_MS) reasons.push(`another process uses the instance name ${this.#options.instance ?? ''}`)
     return { state: reasons.length === 0 ? 'up' : 'degraded', reasons }
@@ -132,6 +150,7 @@ export class Directory implements BusCompanion {
 
   #told(event: DirectoryEvent): void {
     this.#revision++
+    this.#recorder?.told(event)
     if (event.kind === 'name-taken') this.#nameTakenAtMs = this.#view?.clock.monotonicMs()
     for (const { service, told } of this.#watchers) {
       if (service !== undefined && (!('instance' in event) || typeof event.instance === 'string' || event.instance.service !== service)) continue
@@ -172,6 +191,20 @@ export class Directory implements BusCompanion {
     if (state === undefined) return []
     const instances = [...state.members.values()].map((member) => instanceOf(state, member))
     return instances.filter((instance) => states === undefined || states.includes(instance.state)).toSorted((left, right) => (left.instance < right.instance ? -1 : 1))
+  }
+
+  /**
+   * Who was there at a time, as the record has it: `discovery({ record: { events: store.events } })`. The store has to be open, which it is while the bus runs.
+   *
+   * @param time a date, or milliseconds since 1970.
+   * @throws `discovery.unrecorded`, `core.option_invalid`, `store.*`, `outbox.not_attached`.
+   */
+  async at(time: Date | number): Promise<PastView> {
+    const atMs = Number(time)
+    const { record } = this.#options
+    if (!(Math.abs(atMs) <= 8.64e15)) throw new TrunklineError('core.option_invalid', { option: 'time of directory.at', expected: 'a date, or milliseconds since 1970', actual: String(time).slice(0, 100) })
+    if (record === undefined) throw new TrunklineError('discovery.unrecorded', { at: new Date(atMs).toISOString(), problem: 'this directory has no record' })
+    return await new RecordLog(record.events, record.stream).at(atMs, (this.#view?.clock ?? systemClock).nowMs())
   }
 
   /** Services with their versions and contracts, and who publishes and consumes what. */

@@ -18,6 +18,12 @@ const OUTLIVE_MS = 2_000
 /** Time between two questions how large the cluster is, for those who do not hear all of it. */
 const SIZE_ASK_MS = 60_000
 
+/** A stall of the event loop after which others may have been missed, in milliseconds. */
+const STALL_MS = 5_000
+/** Shortest time between two questions for what was missed. */
+const RELEARN_MS = 30_000
+const LEARN_AGAIN_MS = 2_000
+
 /** Who may hear an announcement. */
 type Audience = 'all' | 'service'
 const AUDIENCES: readonly Audience[] = ['all', 'service']
@@ -44,6 +50,8 @@ export class DiscoveryNode {
   readonly #limit: RateLimit
   readonly #timers = new Set<Timer>()
   readonly #lastAnnouncedMs: Record<Audience, number> = { all: -Infinity, service: -Infinity }
+  /** How soon it said that the next announcement would come. */
+  readonly #promisedMs: Record<Audience, number> = { all: Infinity, service: Infinity }
   readonly #probing = new Set<string>()
   readonly #stopped = new AbortController()
   readonly #counts = { heard: 0, dropped: 0, announced: 0, probed: 0 }
@@ -53,6 +61,8 @@ export class DiscoveryNode {
   #saidRevision = 0
   #lastOutliveMs = -Infinity
   #wasLinked = true
+  #droppedKnown = 0
+  #nextLearnAtMs = 0
   #nextSizeAskMs = 0
   #isAnnounced = false
 
@@ -65,7 +75,7 @@ export class DiscoveryNode {
     this.#limit = new RateLimit(HEARD_PER_S_MAX, nowMs)
     this.state = emptyDirectory({ instance: this.#announcer.instance, process: view.instance }, nowMs)
     this.#drifts = new DriftWatch(view, this.#announcer.instance, (drift) => this.#drifted(drift))
-    this.#air = new Air(view.side, view.logger, view.service.name, {
+    this.#air = new Air(view, {
       heard: this.#heard,
       describe: () => this.#describe(),
       show: (type) => this.#drifts.show(type),
@@ -100,7 +110,7 @@ export class DiscoveryNode {
     for (const audience of AUDIENCES) {
       this.#announce(audience, 'started')
       // Not all at the same beat, also where all were started at once.
-      this.#after(random.next() * this.#beatMs(audience), () => this.#beat(audience))
+      this.#after(random.next() * this.#dueMs(audience), () => this.#beat(audience))
     }
   }
 
@@ -190,6 +200,7 @@ export class DiscoveryNode {
     const isLinked = this.#view.linkState() !== 'down'
     this.fold({ kind: 'tick', isLinked })
     if (isLinked && !this.#wasLinked) this.#returned()
+    else if (lateMs > STALL_MS || this.#counts.dropped > this.#droppedKnown) this.#missed()
     this.#wasLinked = isLinked
     if (!this.#isAnnounced) return
     const { state } = this.#view.health()
@@ -211,6 +222,17 @@ export class DiscoveryNode {
     })
   }
 
+  /** Others were not heard, or not listened to: one that was will tell, and whoever asks this one finds it complete. */
+  #missed(): void {
+    const nowMs = this.#view.clock.monotonicMs()
+    this.#droppedKnown = this.#counts.dropped
+    if (!this.#isAnnounced || nowMs < this.#nextLearnAtMs) return
+    this.#nextLearnAtMs = nowMs + RELEARN_MS
+    const delayMs = this.#view.random.next() * returnSpreadMs(this.#size)
+    // Twice, because the broker may choose this instance itself to answer.
+    for (const againMs of [0, LEARN_AGAIN_MS]) this.#after(delayMs + againMs, () => void this.#learn())
+  }
+
   #describe(): ReturnType<Announcer['current']> {
     const nowMs = this.#view.clock.monotonicMs()
     const beatMs = this.#beatMs('all')
@@ -220,15 +242,20 @@ export class DiscoveryNode {
   }
 
   #beat(audience: Audience): void {
-    const sinceMs = this.#view.clock.monotonicMs() - this.#lastAnnouncedMs[audience]
-    const beatMs = this.#beatMs(audience)
-    if (sinceMs >= beatMs - 1) this.#announce(audience, 'alive')
-    this.#after(Math.max(1, beatMs - Math.max(0, this.#view.clock.monotonicMs() - this.#lastAnnouncedMs[audience])), () => this.#beat(audience))
+    const leftMs = this.#dueMs(audience) - (this.#view.clock.monotonicMs() - this.#lastAnnouncedMs[audience])
+    if (leftMs <= 1) this.#announce(audience, 'alive')
+    this.#after(Math.max(1, leftMs <= 1 ? this.#dueMs(audience) : leftMs), () => this.#beat(audience))
+  }
+
+  /** A cluster that has grown makes it longer, but not before the next announcement says so. */
+  #dueMs(audience: Audience): number {
+    return Math.min(this.#promisedMs[audience], this.#beatMs(audience))
   }
 
   #announce(audience: Audience, about: AnnouncementKind): void {
     const announcement = this.#say(audience)
     this.#lastAnnouncedMs[audience] = this.#view.clock.monotonicMs()
+    this.#promisedMs[audience] = announcement.beatMs
     this.#saidHealth = announcement.health
     this.#saidRevision = announcement.infoRevision
     if (audience === 'all') this.#loopDelayMs = 0
@@ -236,11 +263,15 @@ export class DiscoveryNode {
     void this.#air.announce(audience, about, announcement)
   }
 
-  /** Enters it into the own view, too. */
-  #say(audience: Audience = this.#options.interest === 'all' ? 'all' : 'service'): ReturnType<Announcer['next']> {
+  /** Enters it into the own view, too, if it is what this instance will hear of itself. */
+  #say(audience: Audience = this.#heardAudience): ReturnType<Announcer['next']> {
     const announcement = this.#announcer.next(this.#beatMs(audience), this.#size, this.#loopDelayMs)
-    this.fold({ kind: 'said', beat: announcement, info: announcement.info })
+    if (audience === this.#heardAudience) this.fold({ kind: 'said', beat: announcement, info: announcement.info })
     return announcement
+  }
+
+  get #heardAudience(): Audience {
+    return this.#options.interest === 'all' ? 'all' : 'service'
   }
 
   get #size(): number {

@@ -12,7 +12,12 @@ export type { DirectoryEvent, InstanceEventKind } from './directory-events.ts'
 export type { Instance, InstanceState } from './directory-state.ts'
 export type { Announced } from './announcer.ts'
 export type { DiscoveryStats } from './discovery-node.ts'
-export type { DiscoveryOptions } from './discovery-options.ts'
+export type { DiscoveryOptions, RecordOptions } from './discovery-options.ts'
+export { PastView } from './record/past-view.ts'
+export {
+  DirectoryRecorded, InstanceRecorded, type PastInstance, RecordKept, RecordLeft, type RecordedChange, type RecordedRecorder, type RecordedStatement, type RecordedTransition,
+} from './record/record-contracts.ts'
+export type { RecordEvents } from './record/record-log.ts'
 export type { Beat, ContractUse, FullAnnouncement, HealthState, InstanceInfo } from './announcement.ts'
 export { HealthChecks, healthChecks } from './health-checks.ts'
 export { type CheckFunction, type DiskOptions, type HealthFinding, type MemoryReading, diskSpace } from './health-findings.ts'

@@ -91,8 +91,9 @@ export class EventStore<Unit extends object = object> {
     const direction = options.direction ?? 'forwards'
     let left = checkedLimit(options.limit)
     let after = options.after
-    for (;;) {
-      const query: ReadQuery = { selection: from, direction, after, limit: PAGE_MAX }
+    // Who wants the last event alone does not fetch five hundred; where others stand between, the next page is a whole one.
+    for (let limit = Math.min(PAGE_MAX, left); ; limit = PAGE_MAX) {
+      const query: ReadQuery = { selection: from, direction, after, limit }
       const page = await log.read(query)
       for (const event of page.events) {
         const recorded = codec.read(event)

@@ -15,16 +15,85 @@ const CALLBACKS_MAX = 1_000_000
 class VirtualTimer implements Timer {
   readonly dueMs: number
   readonly callback: () => void
+  /** Its number among all timers: those of one instant fire in the order they were set. */
+  readonly order: number
   readonly #forget: (timer: VirtualTimer) => void
+  isOver = false
 
-  constructor(dueMs: number, callback: () => void, forget: (timer: VirtualTimer) => void) {
+  constructor(dueMs: number, order: number, callback: () => void, forget: (timer: VirtualTimer) => void) {
     this.dueMs = dueMs
+    this.order = order
     this.callback = callback
     this.#forget = forget
   }
 
   cancel(): void {
     this.#forget(this)
+  }
+}
+
+function isSooner(left: VirtualTimer, right: VirtualTimer): boolean {
+  return left.dueMs < right.dueMs || (left.dueMs === right.dueMs && left.order < right.order)
+}
+
+/** Timers by their instants: a binary heap, for a simulated cluster has tens of thousands. What was cancelled stays until it comes to the top, or is half of it. */
+class TimerHeap {
+  #timers: VirtualTimer[] = []
+  #cancelled = 0
+
+  /** Timers that have not been cancelled. */
+  get size(): number {
+    return this.#timers.length - this.#cancelled
+  }
+
+  add(timer: VirtualTimer): void {
+    const timers = this.#timers
+    let at = timers.push(timer) - 1
+    for (let parent = (at - 1) >> 1; at > 0; at = parent, parent = (at - 1) >> 1) {
+      const above = timers[parent]
+      if (above === undefined || isSooner(above, timer)) break
+      timers[at] = above
+      timers[parent] = timer
+    }
+  }
+
+  /** The next one that is due. */
+  peek(): VirtualTimer | undefined {
+    while (this.#timers[0]?.isOver === true) {
+      this.#removeTop()
+      this.#cancelled--
+    }
+    return this.#timers[0]
+  }
+
+  /** Takes out what `peek` gave. */
+  take(): void {
+    this.#removeTop()
+  }
+
+  cancelled(): void {
+    this.#cancelled++
+    if (this.#cancelled < 1_000 || this.#cancelled * 2 < this.#timers.length) return
+    const left = this.#timers.filter(({ isOver }) => !isOver)
+    this.#timers = []
+    this.#cancelled = 0
+    for (const timer of left) this.add(timer)
+  }
+
+  #removeTop(): void {
+    const timers = this.#timers
+    const last = timers.pop()
+    if (last === undefined || timers.length === 0) return
+    let at = 0
+    for (;;) {
+      const [left, right] = [timers[2 * at + 1], timers[2 * at + 2]]
+      if (left === undefined) break
+      const below = right !== undefined && isSooner(right, left) ? right : left
+      if (isSooner(last, below)) break
+      timers[at] = below
+      at = below === left ? 2 * at + 1 : 2 * at + 2
+    }
+    timers[at] = last
   }
 }
 
@@ -38,8 +107,8 @@ class VirtualTimer implements Timer {
  */
 export class VirtualClock implements Clock {
   readonly #callbacksMax: number
-  /** Sorted by the instant that they are due at. */
-  readonly #timers: VirtualTimer[] = []
+  readonly #timers = new TimerHeap()
+  #timersSet = 0
   #deferred: (() => void)[] = []
   #wallMs: number
   #elapsedMs = 0
@@ -59,26 +128,25 @@ export class VirtualClock implements Clock {
 
   /** Timers that wait; useful to see that nothing was left behind. */
   get timerCount(): number {
-    return this.#timers.length
+    return this.#timers.size
   }
 
   /** Milliseconds until the next timer is due, or undefined where none waits. */
   get nextTimerInMs(): number | undefined {
-    const [next] = this.#timers
+    const next = this.#timers.peek()
     return next === undefined ? undefined : Math.max(0, next.dueMs - this.#elapsedMs)
   }
 
   setTimer(delayMs: number, callback: () => void): Timer {
-    const timer = new VirtualTimer(this.#elapsedMs + (delayMs > 0 ? delayMs : 0), callback, this.#forget)
-    let index = this.#timers.length
-    while (index > 0 && (this.#timers[index - 1]?.dueMs ?? 0) > timer.dueMs) index--
-    this.#timers.splice(index, 0, timer)
+    const timer = new VirtualTimer(this.#elapsedMs + (delayMs > 0 ? delayMs : 0), this.#timersSet++, callback, this.#forget)
+    this.#timers.add(timer)
     return timer
   }
 
   readonly #forget = (timer: VirtualTimer): void => {
-    const index = this.#timers.indexOf(timer)
-    if (index >= 0) this.#timers.splice(index, 1)
+    if (timer.isOver) return
+    timer.isOver = true
+    this.#timers.cancelled()
   }
 
   defer(callback: () => void): void {
@@ -108,8 +176,9 @@ export class VirtualClock implements Clock {
     assert(byMs >= 0, 'time goes forward')
     const untilMs = this.#elapsedMs + byMs
     let count = await this.#settle(0)
-    for (let next = this.#timers[0]; next !== undefined && next.dueMs <= untilMs; next = this.#timers[0]) {
-      this.#timers.shift()
+    for (let next = this.#timers.peek(); next !== undefined && next.dueMs <= untilMs; next = this.#timers.peek()) {
+      next.isOver = true
+      this.#timers.take()
       this.#elapsedMs = Math.max(this.#elapsedMs, next.dueMs)
       next.callback()
       count = await this.#settle(count + 1)

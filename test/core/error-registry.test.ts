@@ -60,6 +60,7 @@ const EXAMPLES: { readonly [C in ErrorCode]: ErrorDetails[C] } = {
   'discovery.fetch_timeout': { address: 'http://10.0.0.7:8080', timeoutMs: 5_000 },
   'discovery.no_instance': { wanted: 'pricing.quote', problem: 'no instance that is up answers pricing.quote' },
   'discovery.wait_timeout': { service: 'stock', count: 2, seen: 1, timeoutMs: 30_000 },
+  'discovery.unrecorded': { at: '2026-01-01T00:00:00.000Z', problem: 'nothing is recorded' },
   'outbox.body_missing': { id: 'b-1' },
   'outbox.too_old': { id: 'm-1', type: 'sales.order-placed', time: '2026-01-02T03:04:05.678Z' },
   'saga.definition_invalid': { saga: 'order', problem: 'it has no steps' },

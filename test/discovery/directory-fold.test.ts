@@ -95,6 +95,27 @@ describe('a silent instance', () => {
     expect(reader.told().filter((event) => event.startsWith('instance-down'))).toEqual([])
   })
 
+  test('is not believed to be gone by a reader that heard nobody since it asked', () => {
+    const reader = readerOf(['a', 'b'])
+    reader.hear('a', 'alive', { beatMs: 1_000 })
+    reader.hearsItself = false
+    // Its own announcements are missed after nine seconds only, and this one is due every second.
+    reader.pass(8_000)
+    expect(reader.standing).toEqual({ a: 'suspect', b: 'up' })
+    reader.pass(8_000, ['b'])
+    expect(reader.told()).not.toContain('instance-down a')
+    reader.hearsItself = true
+    reader.pass(12_000, ['b'])
+    expect(reader.standing).toEqual({ a: 'down', b: 'up' })
+  })
+
+  test('is not believed to be gone for one question without an answer, which may have been lost', () => {
+    const reader = readerOf(['a', 'b'])
+    let asked = 0
+    reader.pass(40_000, ['b'], () => (asked++ === 0 ? 'silent' : 'pending'))
+    expect(reader.standing['a']).toBe('suspect')
+  })
+
   test('is up again when it is heard', () => {
     const reader = readerOf(['a', 'b'])
     reader.pass(14_000, ['b'])

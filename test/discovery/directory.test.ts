@@ -1,9 +1,11 @@
 import { expect, test } from 'vitest'
 import { memory } from '../../src/adapters/memory/index.ts'
 import { type Bus, type BusOptions, type Middleware, createBus } from '../../src/index.ts'
-import { type Directory, type DiscoveryOptions, InstanceStarted, discovery } from '../../src/discovery/index.ts'
+import { type Directory, type DiscoveryOptions, InstanceAlive, InstanceStarted, discovery } from '../../src/discovery/index.ts'
 import { BusRig, Placed, Quote, rejection } from '../bus/bus-rig.ts'
 import { FakeTransport } from '../bus/fake-transport.ts'
+import type { Transport } from '../../src/bus/port.ts'
+import { laidOver } from '../conformance/bent-transport.ts'
 import { MortalTransport } from './mortal-transport.ts'
 
 interface Node {
@@ -214,6 +216,84 @@ test('what is no announcement, or too many of them, does no harm', async () => {
   await rig.clock.advance(10)
   expect(shop.directory.instances('ghost').length).toBeLessThanOrEqual(100)
   expect(shop.directory.stats.dropped).toBeGreaterThanOrEqual(200)
+})
+
+/** A transport whose instance takes questions of this type and never answers, as one that stands still does. */
+function deafTo(rig: BusRig, type: string): Transport {
+  const inner = memory({ broker: rig.broker })
+  return new Proxy(inner, {
+    get(target, name) {
+      const light = target.light
+      if (name === 'light' && light !== undefined) return laidOver(light, { onRequest: (asked, sink) => light.onRequest(asked, asked === type ? () => undefined : sink) })
+      const value: unknown = Reflect.get(target, name, target)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+}
+
+test.each([1, 2, 3])('a late joiner knows all within 2 s, also where %i of the instances that it asks never answer', async (silent) => {
+  await using rig = new BusRig()
+  // Announcements are too rare to help.
+  const beatMs = 60_000
+  const there = Array.from({ length: 4 }, (_, index) => node(rig, 'stock', { beatMs }, index < silent ? { transport: deafTo(rig, 'trunkline.show-roster') } : {}))
+  for (const { bus } of there) await bus.start()
+  await rig.clock.advance(30_000)
+  const worst: number[] = []
+  // One after the other, so that whoever is asked first is each of them once.
+  for (let count = 0; count < 4; count++) {
+    const joiner = node(rig, 'shop', { beatMs })
+    const startedAtMs = rig.clock.monotonicMs()
+    await joiner.bus.start()
+    while (joiner.directory.instances('stock').length < 4 && rig.clock.monotonicMs() - startedAtMs < 10_000) await rig.clock.advance(50)
+    worst.push(rig.clock.monotonicMs() - startedAtMs)
+    const stopping = joiner.bus.stop()
+    await rig.clock.advance(1_000)
+    await stopping
+  }
+  expect(Math.max(...worst)).toBeLessThanOrEqual(2_000)
+  // It is the lost instance that costs time: some joiner has asked one.
+  expect(Math.max(...worst)).toBeGreaterThanOrEqual(400)
+})
+
+test('announces itself as soon as it said that it would, also where the cluster has grown meanwhile', async () => {
+  await using rig = new BusRig()
+  const shop = node(rig, 'shop')
+  const heard: [number, number][] = []
+  const watching = rig.bus({ service: { name: 'watching' } }).on(InstanceAlive, { broadcast: true }, ({ data }) => void (data.service === 'shop' && heard.push([rig.clock.monotonicMs(), data.beatMs])))
+  await Promise.all([watching.start(), shop.bus.start()])
+  await rig.clock.advance(9_000)
+  const [seen] = shop.directory.all()
+  const { accepts, sends, startedAt, version, weight } = seen ?? { accepts: [], sends: [], startedAt: '', version: '', weight: 1 }
+  await watching.broadcast(InstanceStarted, {
+    service: 'other', instance: 'other-0', process: 'p', address: 'nowhere', incarnation: 1, seq: 1, beatMs: 20_000, phase: 'up', health: 'up', reasons: [], inFlight: 0, loopDelayMs: 0, infoRevision: 1,
+    size: 1_200, info: { version, weight, accepts, sends, startedAt, addresses: {}, tags: [] },
+  })
+  await rig.clock.advance(9_000)
+  const gaps = heard.slice(1).map(([atMs], index) => atMs - (heard[index]?.[0] ?? 0))
+  expect(Math.max(...gaps)).toBeLessThanOrEqual(4_001)
+  expect(heard.at(-1)?.[1]).toBeGreaterThan(15_000)
+})
+
+test('asks for what it missed where so many announcements came that some were dropped', async () => {
+  await using rig = new BusRig()
+  const beatMs = 60_000
+  const shop = node(rig, 'shop', { beatMs })
+  await shop.bus.start()
+  await rig.clock.advance(100)
+  const foe = rig.bus({ service: { name: 'foe' } })
+  await foe.start()
+  const [own] = shop.directory.all()
+  const { accepts, sends, startedAt, version, weight } = own ?? { accepts: [], sends: [], startedAt: '', version: '', weight: 1 }
+  for (let count = 0; count < 200; count++) {
+    const forged = { service: 'ghost', instance: 'ghost-0', process: 'p', address: 'nowhere', incarnation: 1, seq: count, beatMs, phase: 'up', health: 'up', reasons: [], inFlight: 0, loopDelayMs: 0, infoRevision: 1, size: 1 } as const
+    await foe.broadcast(InstanceStarted, { ...forged, info: { version, weight, accepts, sends, startedAt, addresses: {}, tags: [] } })
+  }
+  const others = Array.from({ length: 5 }, () => node(rig, 'stock', { beatMs }))
+  await Promise.all(others.map(({ bus }) => bus.start()))
+  await rig.clock.settle()
+  expect(shop.directory.instances('stock')).toEqual([])
+  await rig.clock.advance(5_000)
+  expect(shop.directory.instances('stock')).toHaveLength(5)
 })
 
 test('leaves no timer behind', async () => {

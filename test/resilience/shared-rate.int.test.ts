@@ -5,14 +5,17 @@ import { expect, test } from 'vitest'
 import { sqlite } from '../../src/adapters/sqlite/index.ts'
 import { postgres } from '../../src/adapters/postgres/index.ts'
 import { rateLimit, systemClock } from '../../src/index.ts'
+import { eventStoreDb } from '../../src/adapters/eventstoredb/index.ts'
+import { esdbDouble } from '../esdb-double/esdb-double.ts'
 import { postgresServer } from '../servers/postgres-server.ts'
 
-test('on SQLite and on PostgreSQL, two instances together get what one bucket has', async () => {
+test('on SQLite, on PostgreSQL and on EventStoreDB, two instances together get what one bucket has', async () => {
   await using database = await postgresServer()
+  await using double = await esdbDouble()
   await database.start()
   const folder = mkdtempSync(join(tmpdir(), 'trunkline-rates-'))
   try {
-    for (const make of [() => sqlite({ file: join(folder, 'rates.db') }), () => postgres({ connectionString: database.url })]) {
+    for (const make of [() => sqlite({ file: join(folder, 'rates.db') }), () => postgres({ connectionString: database.url }), () => eventStoreDb({ hosts: `127.0.0.1:${double.port}`, tls: false })]) {
       const stores = [make(), make()]
       for (const store of stores) await store.open({ service: 'caller' })
       let granted = 0

@@ -1,7 +1,7 @@
 import { matchesGlob } from 'node:path'
 
 /** Rooms of test/ whose files stand for something else than one source file. */
-const FREE_ROOMS = ['tidy', 'conformance', 'package', 'servers', 'scripts', 'examples', 'demo', 'bench', 'docs', 'types', 'wire', 'esdb-double', 'torture'] as const
+const FREE_ROOMS = ['tidy', 'conformance', 'package', 'servers', 'scripts', 'examples', 'demo', 'bench', 'docs', 'types', 'wire', 'esdb-double', 'torture', 'sim'] as const
 
 const SUFFIX = /(?:\.int|\.sim|\.property)?\.test\.ts$|\.test-d\.ts$/
 

@@ -3,11 +3,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { z } from 'zod'
+import { eventStoreDb } from '../../../src/adapters/eventstoredb/index.ts'
+import { memory, memoryBroker } from '../../../src/adapters/memory/index.ts'
 import { nats } from '../../../src/adapters/nats/index.ts'
 import { postgres } from '../../../src/adapters/postgres/index.ts'
 import { sqlite } from '../../../src/adapters/sqlite/index.ts'
 import { type BusOptions, createBus, silentLogger } from '../../../src/index.ts'
 import { setting, settings } from '../../../src/discovery/index.ts'
+import { esdbDouble } from '../../esdb-double/esdb-double.ts'
 import { natsServer } from '../../servers/nats-server.ts'
 import { postgresServer } from '../../servers/postgres-server.ts'
 import { until } from '../../servers/until.ts'
@@ -55,3 +58,29 @@ test('on PostgreSQL alone, and with SQLite beside NATS, a change reaches who run
     rmSync(folder, { recursive: true, force: true })
   }
 }, 120_000)
+
+/** A service on EventStoreDB; with a broker, changes are told over it. */
+function esdbMember(port: number, name: string, broker?: ReturnType<typeof memoryBroker>) {
+  const store = eventStoreDb({ hosts: `127.0.0.1:${port}`, tls: false })
+  const one = settings({ settings: [Policy], events: store.events, refreshMs: broker === undefined ? 200 : 60_000 })
+  return { settings: one, bus: createBus({ service: { name }, transport: store.transport, outbox: store.outbox, settings: one, logger: silentLogger, ...(broker === undefined ? {} : { light: memory({ broker }) }) }) }
+}
+
+test.each(['a light transport beside it', 'nothing beside it'])('on EventStoreDB with %s, changes are stored with history, reach who runs and who joins late, and can be taken back', async (beside) => {
+  await using double = await esdbDouble()
+  const broker = beside === 'nothing beside it' ? undefined : memoryBroker()
+  const [one, two] = [esdbMember(double.port, 'one', broker), esdbMember(double.port, 'two', broker)]
+  for (const { bus } of [one, two]) await bus.start()
+  expect(await one.settings.set(Policy, { marginPct: 31 })).toBe(0)
+  expect(await two.settings.set(Policy, { marginPct: 32 }, { by: 'ada' })).toBe(1)
+  await followsTo([one, two], 32)
+  await expect(one.settings.set(Policy, { marginPct: 33 }, { expectedRevision: 0 })).rejects.toMatchObject({ code: 'store.wrong_revision' })
+  const late = esdbMember(double.port, 'late', broker)
+  await late.bus.start()
+  expect(late.settings.get(Policy).marginPct).toBe(32)
+  await late.settings.rollback(Policy, 0)
+  await followsTo([one, two, late], 31)
+  const history = await one.settings.history(Policy)
+  expect(history.map(({ value, by, revision }) => [value, by, revision])).toEqual([[{ marginPct: 31 }, 'late', 2], [{ marginPct: 32 }, 'ada', 1], [{ marginPct: 31 }, 'one', 0]])
+  await Promise.all([one, two, late].map(({ bus }) => bus.stop()))
+})
