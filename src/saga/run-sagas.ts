@@ -22,6 +22,7 @@ import { SagaHandle } from './operator.ts'
 import { SagaCounters, type SagaObservation, type SagaStats, observationsOf } from './observation.ts'
 import type { SagaInput } from './port.ts'
 import type { SagaEvent } from './saga-events.ts'
+import { QuarantineList } from './quarantine-list.ts'
 import { checkVersions } from './versions.ts'
 
 /** What `runSagas` takes. */
@@ -68,6 +69,7 @@ export class Sagas<Tx = unknown> {
   readonly #counters = new SagaCounters()
   readonly #observers = new Set<(observation: SagaObservation) => void>()
   readonly #directories = new Map<string, SagaDirectory>()
+  readonly #quarantines = new Map<string, QuarantineList>()
   #host: UnitHost | undefined
 
   constructor({ bus, store, sagas, inFlightMax }: RunSagasOptions<Tx>) {
@@ -78,7 +80,7 @@ export class Sagas<Tx = unknown> {
     for (const family of this.#families.values()) this.#subscribe(bus, family, inFlightMax === undefined ? {} : { inFlightMax })
     bus.extend((host) => {
       this.#host = host
-      return { name: 'sagas', start: () => this.#start() }
+      return { name: 'sagas', start: () => this.#start(), stop: () => this.#stop(), health: () => this.#health() }
     }, store)
   }
 
@@ -188,7 +190,23 @@ export class Sagas<Tx = unknown> {
   }
 
   async #start(): Promise<void> {
-    for (const family of this.#families.values()) await checkVersions(this.#store.events, family)
+    const { clock, logger } = this.#running('start')
+    for (const family of this.#families.values()) {
+      await checkVersions(this.#store.events, family)
+      const list = new QuarantineList(family.name, { events: this.#store.events, clock, logger })
+      await list.load()
+      this.#quarantines.set(family.name, list)
+    }
+  }
+
+  async #stop(): Promise<void> {
+    for (const list of this.#quarantines.values()) await list.settled()
+    this.#quarantines.clear()
+  }
+
+  #health(): { readonly state: 'up' | 'degraded'; readonly reasons: readonly string[] } {
+    const reasons = [...this.#quarantines.values()].flatMap((list) => list.reasons())
+    return { state: reasons.length === 0 ? 'up' : 'degraded', reasons }
   }
 
   #family(name: string): SagaFamily {
@@ -248,6 +266,7 @@ export class Sagas<Tx = unknown> {
     for (const observation of observationsOf(handled)) {
       this.#counters.count(observation)
       this.#log(observation)
+      this.#quarantines.get(observation.saga)?.observe(observation)
       for (const observer of this.#observers) {
         try {
           observer(observation)
