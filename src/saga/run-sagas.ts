@@ -23,6 +23,7 @@ import { SagaCounters, type SagaObservation, type SagaStats, observationsOf } fr
 import type { SagaInput } from './port.ts'
 import type { SagaEvent } from './saga-events.ts'
 import { QuarantineList } from './quarantine-list.ts'
+import { UnitBatcher } from './unit-batcher.ts'
 import { checkVersions } from './versions.ts'
 
 /** What `runSagas` takes. */
@@ -66,6 +67,7 @@ export class Sagas<Tx = unknown> {
   readonly #store: Store<Tx>
   readonly #families: ReadonlyMap<string, SagaFamily>
   readonly #lock = new InstanceLock()
+  readonly #batcher: UnitBatcher
   readonly #counters = new SagaCounters()
   readonly #observers = new Set<(observation: SagaObservation) => void>()
   readonly #directories = new Map<string, SagaDirectory>()
@@ -74,6 +76,7 @@ export class Sagas<Tx = unknown> {
 
   constructor({ bus, store, sagas, inFlightMax }: RunSagasOptions<Tx>) {
     this.#store = store
+    this.#batcher = new UnitBatcher(store)
     const byName = Map.groupBy(sagas, ({ name }) => name)
     if (byName.size === 0) throw invalid('', 'no sagas were given')
     this.#families = new Map([...byName].map(([name, definitions]) => [name, new SagaFamily(bus.service.name, definitions)]))
@@ -228,13 +231,13 @@ export class Sagas<Tx = unknown> {
   }
 
   /** Runs `work` when nobody else here works on the instance, and again for as long as other processes are faster. */
-  async #alone<T>(family: SagaFamily, id: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  async #alone<T>(family: SagaFamily, id: string, work: (tries: number) => Promise<T>, signal?: AbortSignal): Promise<T> {
     const { clock, random } = this.#running('handle')
     return await this.#lock.run(`${family.name} ${id}`, async () => {
       const sinceMs = clock.monotonicMs()
       for (let tries = 1; ; tries++) {
         try {
-          return await work()
+          return await work(tries)
         } catch (error) {
           const isContended = isTrunklineError(error, 'store.conflict') && clock.monotonicMs() - sinceMs < CONTENTION_MAX_MS && signal?.aborted !== true
           if (!isContended) throw error
@@ -254,9 +257,11 @@ export class Sagas<Tx = unknown> {
       handled = await handleInput(unit as SagaUnit, family, id, input, clock.nowMs())
     }
     const request = await unitRequest({ contract: defined(contract), handle, prepare: undefined }, message, lazy(context))
-    return await this.#alone(family, id, async () => {
+    return await this.#alone(family, id, async (tries) => {
       handled = undefined
-      const outcome = await this.#store.run(request)
+      // Whoever is contended for must not hold up others, and a store that commits one stream at a time has nothing to share.
+      const isShared = tries === 1 && this.#store.capabilities.canCommitStreams
+      const outcome = await (isShared ? this.#batcher : this.#store).run(request)
       if (outcome.kind === 'done' && handled !== undefined) this.#tell(handled)
       return unitValue(outcome)
     }, context.signal)
