@@ -27,9 +27,10 @@ export async function waitingSuite(rounds: number, progress: (text: string) => v
   const fillSeconds = (performance.now() - startedMs) / 1_000
   await fillWaiting(postgres({ connectionString: empty.url, poolMax: CONNECTIONS }), FEW, progress)
   const pool = plainPool(full.url, 1)
-  const { rows } = await pool.query<{ count: string }>("SELECT count(*) FROM trunkline.event WHERE category = 'saga_waiting' AND type = 'saga.started'")
+  const { rows } = await pool.query<{ instances: string; alarms: string }>("SELECT (SELECT count(*) FROM trunkline.stream WHERE category = 'saga_waiting') AS instances, (SELECT count(*) FROM trunkline.timer) AS alarms")
   await pool.end()
-  if (Number(rows[0]?.count) !== INSTANCES) throw new Error(`there are ${rows[0]?.count} instances and not ${INSTANCES}`)
+  const [made] = rows
+  if (Number(made?.instances) !== INSTANCES || Number(made?.alarms) !== INSTANCES) throw new Error(`there are ${made?.instances} instances with ${made?.alarms} alarms, and not ${INSTANCES}`)
   const cases = (name: string, url: string): readonly Case[] => {
     let last: Started | undefined
     let turn = 0
