@@ -23,6 +23,13 @@ const SUITES: Readonly<Record<string, Readonly<Record<string, () => Promise<Suit
     path: async () => (await import('./outbox-path.ts')).pathSuite,
     idle: async () => (await import('./outbox-idle.ts')).idleSuite,
   },
+  saga: {
+    memory: async () => (await import('./saga-steps.ts')).memorySagaSuite,
+    sqlite: async () => (await import('./saga-steps.ts')).sqliteSagaSuite,
+    postgres: async () => (await import('./saga-steps.ts')).postgresSagaSuite,
+    peers: async () => (await import('./saga-peers.ts')).sagaPeersSuite,
+    waiting: async () => (await import('./saga-waiting.ts')).waitingSuite,
+  },
   call: {
     policies: async () => (await import('./call-policies.ts')).policiesSuite,
   },

@@ -70,7 +70,7 @@ export { type EventStore, type FollowedPage, type ReadOptions, all, category, st
 export type { EventSubscription, EventSubscriptionState } from './store/event-subscription.ts'
 export type { Executed, Loaded } from './store/execution.ts'
 export { type Fact, type FactOptions, fact } from './store/fact.ts'
-export type { Appended, ExpectedRevision, LogPage, ReadQuery, Selection, Snapshot, StoredEvent, StreamMetadata } from './store/port.ts'
+export type { Appended, ExpectedRevision, LogCapabilities, LogPage, ReadQuery, Selection, Snapshot, StoredEvent, StreamMetadata } from './store/port.ts'
 export { type ProjectOptions, type ProjectedOf, type Projection, type ProjectionOptions, project, projection } from './store/projection.ts'
 export type { RecordedEvent, RecordedOf } from './store/recorded.ts'
 export type { EventContext, EventSubscriptionOptions, PoisonPolicy, StoredEventHandler } from './store/subscription-options.ts'

@@ -8,7 +8,8 @@ export interface Victim {
 
 const SERVICE_MS = 1_000
 const FIRST_BROKER_MS = 2_000
-const BROKER_MS = 5_000
+/** Long enough for one that was killed alone to become suspect and go before everybody's view ends. */
+const BROKER_MS = 7_000
 /** Effects of messages that count as progress: until they are seen the broker is spared, or a slow machine would never get further. */
 const PROGRESS = 15
 

@@ -51,6 +51,12 @@ export const PostEntry = command('billing.post-entry', { schema: entry, key: ({ 
 /** An amount was booked. */
 export const EntryPosted = event('billing.entry-posted', { schema: entry, key: ({ account }) => account, order: 'key' })
 
+/** What one piece of an article costs; stock knows the price that it was sold for last. */
+export const QuotePrice = query('stock.quote-price', {
+  request: z.object({ stockCode: z.string().min(1).max(40) }),
+  response: z.object({ unitPrice: decimal.nullable(), isListPrice: z.boolean() }),
+})
+
 /** What all accounts come to, or one of them. */
 export const GetBalance = query('billing.get-balance', {
   request: z.object({ account: z.string().max(40).optional() }),

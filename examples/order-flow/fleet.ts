@@ -23,7 +23,7 @@ const SPARED_STARTS = 3
 const SPARED_STARTS_MAX = 10
 
 /** Effects of messages that each service has had so far. */
-export type Effects = Readonly<Record<ServiceName, number>>
+export type Effects = Readonly<Record<Exclude<ServiceName, 'till'>, number>>
 
 /** The running services, wherever they run. */
 export interface Fleet extends AsyncDisposable {
@@ -71,7 +71,7 @@ export class ProcessFleet implements Fleet {
   }
 
   killOne(choice: number): boolean {
-    const settled = this.#members.filter((member) => member.isSettled)
+    const settled = this.#members.filter((member) => member.isSettled && !member.isOnlooker)
     const victim = settled[Math.floor(choice * settled.length)]
     if (victim === undefined) return false
     this.kills++
@@ -122,8 +122,14 @@ class Member {
 
   look(effects: Effects): void {
     if (!this.isServing) return
-    this.#effects = effects[this.#order.service]
+    const { service } = this.#order
+    this.#effects = service === 'till' ? 0 : effects[service]
     this.#effectsAtStart ??= this.#effects
+  }
+
+  /** True for the till, which looks on while others are killed one by one. */
+  get isOnlooker(): boolean {
+    return this.#order.service === 'till'
   }
 
   /** True once it has served for a while and got somewhere. */

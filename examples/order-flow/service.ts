@@ -1,10 +1,11 @@
 import { join } from 'node:path'
 import { type Bus, type InlineProjection, type Transport, createBus, silentLogger } from 'trunkline'
+import { type Directory, discovery } from 'trunkline/discovery'
 import { type Sqlite, sqlite } from 'trunkline/sqlite'
 import { addToFact, makeTables, setFact } from './service-tables.ts'
 
 /** The services of the order flow. */
-export const SERVICES = ['shop', 'stock', 'billing', 'reporting', 'orders'] as const
+export const SERVICES = ['shop', 'stock', 'billing', 'reporting', 'orders', 'till'] as const
 
 /** One of them. */
 export type ServiceName = (typeof SERVICES)[number]
@@ -18,7 +19,7 @@ export interface ServiceSetup {
   readonly run: string
   /** 1-based number among the instances of the service. */
   readonly instance: number
-  /** The invoices; for the shop only. */
+  /** The invoices; for shop and till. */
   readonly input?: string
   /** The shop begins when this file is there. */
   readonly door?: string
@@ -47,17 +48,24 @@ export interface OpenService {
   readonly bus: Bus
   /** The service's own database: what its handlers write, what they have handled, and what they publish commit in it together. */
   readonly store: Sqlite
+  /** Who else is there, as this process sees it. */
+  readonly directory: Directory
 }
 
 /** Time after which others take over what a dead instance held. Short, so that chaos stays lively. */
 const TAKEOVER_MS = 2_000
+/** Time between two signs of life. Short as well: who dies is suspect after three of them that are missed. */
+const BEAT_MS = 500
 
 /** Makes a service's tables, its store and its bus; the service subscribes its handlers and starts it. */
 export async function openService(name: ServiceName, setup: ServiceSetup, tables: string, inline: readonly InlineProjection[] = []): Promise<OpenService> {
   const file = serviceFilePath(setup.dir, name)
   await makeTables(file, tables)
   const store = sqlite({ file, leaseMs: TAKEOVER_MS, inline })
+  // Each life has a name of its own, so that one sees the old one go and the new one come.
+  const directory = discovery({ instance: `${name}-${setup.instance} (process ${process.pid})`, beatMs: BEAT_MS })
   const bus = createBus({
+    discovery: directory,
     service: { name },
     transport: setup.transport,
     outbox: store.outbox,
@@ -69,7 +77,7 @@ export async function openService(name: ServiceName, setup: ServiceSetup, tables
   bus.observe((event) => {
     if (event.kind === 'delivery-retried') void store.transaction(({ tx }) => addToFact(tx, 'retried', 1)).catch(() => {})
   })
-  return { bus, store }
+  return { bus, store, directory }
 }
 
 /** Starts the bus and says so in the service's file. */

@@ -4,6 +4,7 @@ import { startReporting } from './reporting.ts'
 import type { RunningService, ServiceName, ServiceSetup } from './service.ts'
 import { startShop } from './shop.ts'
 import { startStock } from './stock.ts'
+import { startTill } from './till.ts'
 
 /** Starts a service by its name. */
 export function startNamed(service: ServiceName, setup: ServiceSetup): Promise<RunningService> {
@@ -18,5 +19,7 @@ export function startNamed(service: ServiceName, setup: ServiceSetup): Promise<R
       return startReporting(setup)
     case 'orders':
       return startOrders(setup)
+    case 'till':
+      return startTill(setup)
   }
 }

@@ -18,6 +18,7 @@ import { type PrivateServer, natsServer, postgresServer, rabbitmqServer } from '
 import { SERVICES, type ServicePlan } from './service.ts'
 import type { DemoResult, LostMessage } from './summary.ts'
 import type { ProgressLine } from './terminal.ts'
+import { View, priceFailure, readPrices, readSightings, sightingsAfter } from './till-books.ts'
 import { type TransportChoice, memoryTransport, transportOf } from './transports.ts'
 
 const LOOK_MS = 200
@@ -92,6 +93,8 @@ class Run {
   #chaos: Chaos | undefined
   #givenUp: readonly LostMessage[] = []
   #listing: Promise<void> | undefined
+  readonly #view = new View()
+  #seenUpTo = 0
 
   constructor(parts: RunParts) {
     this.#parts = parts
@@ -124,6 +127,7 @@ class Run {
     const [figures, books, progress] = [readFigures(dir), readBooks(dir), readProgress(dir)]
     const { deadLetters, answer } = end
     const orders = readOrders(dir, this.#id)
+    const [prices, sightings] = [readPrices(dir), readSightings(dir)]
     const unexpected = deadLetters.find(({ type }) => type !== RecordLine.type)
     let { problem } = end
     if (unexpected !== undefined) problem ??= `${unexpected.group} gave up a message: ${unexpected.reason}`
@@ -131,21 +135,23 @@ class Run {
     if (!areOver(orders)) problem ??= `of ${orders.placed} orders ${orders.started - orders.open} have ended`
     if (answer !== undefined && (answer.balance !== figures.reported || answer.balance !== books.balance)) problem ??= `billing says ${answer.balance}, its ledger ${books.balance}, and reporting heard ${figures.reported}`
     if (expected !== undefined && !matches(expected, figures)) problem ??= 'the figures are not those of the generated invoices'
+    if (prices.failed > 0) problem ??= `${prices.failed} questions for a price failed, such as one with: ${priceFailure(dir) ?? ''}`
     const seconds = Math.round((performance.now() - this.#startMs) / 100) / 10
-    return { ...end, figures, orders, books, progress, transport: options.transport, seconds, expected, problem }
+    return { ...end, figures, orders, books, progress, prices, sightings, transport: options.transport, seconds, expected, problem }
   }
 
   /** The consumers first: an event goes to the groups that exist when it is published. */
   async #startServices(fleet: Fleet): Promise<void> {
     const { options, line, input } = this.#parts
-    const consumers = SERVICES.filter((name) => name !== 'shop' && name !== options.without)
+    const consumers = SERVICES.filter((name) => name !== 'shop' && name !== 'till' && name !== options.without)
     const instances = consumers.flatMap((service) => Array.from({ length: options.services }, (_, at) => ({ service, instance: at + 1 })))
-    line.show(`starting ${instances.length + 1} services`)
+    line.show(`starting ${instances.length + 2} services`)
     for (const { service, instance } of instances) await fleet.start(service, this.#plan(instance))
     await this.#untilReady(fleet, instances)
     const rate = options.invoicesPerSecond === undefined ? {} : { invoicesPerSecond: options.invoicesPerSecond }
+    await fleet.start('till', { ...this.#plan(1), input })
     await fleet.start('shop', { ...this.#plan(1), input, door: this.#door, ...rate })
-    await this.#untilReady(fleet, [{ service: 'shop', instance: 1 }])
+    await this.#untilReady(fleet, [{ service: 'shop', instance: 1 }, { service: 'till', instance: 1 }])
   }
 
   async #untilReady(fleet: Fleet, instances: readonly { readonly service: (typeof SERVICES)[number]; readonly instance: number }[]): Promise<void> {
@@ -184,6 +190,7 @@ class Run {
       const nowMs = performance.now()
       const progress = readProgress(dir)
       const orders = readOrders(dir, this.#id)
+      this.#lookAround()
       const ended = orders.started - orders.open
       const text = this.#text(progress, `${ended} of ${orders.placed}`, fleet)
       line.show(text)
@@ -200,6 +207,16 @@ class Run {
       if (nowMs - this.#startMs > limitSeconds * 1_000) return `not finished after ${limitSeconds} s: ${text}`
       this.#chaos?.strike(nowMs, { ...progress, shop: progress.published + progress.refused, orders: ended })
       await delay(LOOK_MS, undefined, { signal })
+    }
+  }
+
+  /** Tells who came and went since the last look. Without chaos everybody comes once, which the line says. */
+  #lookAround(): void {
+    const { options, line, dir } = this.#parts
+    for (const sighting of sightingsAfter(dir, this.#seenUpTo)) {
+      this.#seenUpTo = sighting.n
+      const text = this.#view.see(sighting)
+      if (text !== undefined && options.hasChaos) line.say(`${((performance.now() - this.#startMs) / 1_000).toFixed(1)} s | ${text}${sighting.reason === '' ? '' : `: ${sighting.reason}`}`)
     }
   }
 
@@ -225,7 +242,9 @@ class Run {
     const seconds = ((performance.now() - this.#startMs) / 1_000).toFixed(1)
     const shop = `shop ${published} published${refused === 0 ? '' : `, ${refused} lines refused`}${isShopFinished ? '' : ' …'}`
     const kills = this.#chaos === undefined ? '' : ` | kills ${fleet.kills} + ${this.#chaos.brokerKills}`
-    return `${seconds} s | ${shop} | stock ${stock} | billing ${billing} | reporting ${reporting} | orders ${orders} | retries ${retries}${kills}`
+    const { answered, byFallback } = readPrices(this.#parts.dir)
+    const prices = `prices ${answered} + ${byFallback} by fallback | ${this.#view.text}`
+    return `${seconds} s | ${shop} | stock ${stock} | billing ${billing} | reporting ${reporting} | orders ${orders} | retries ${retries}${kills} | ${prices}`
   }
 }
 

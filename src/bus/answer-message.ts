@@ -57,9 +57,9 @@ export function answerMessage(envelopes: Envelopes, contract: DefinedContract<st
     if (isTrunklineError(error, 'contract.declared_error') && error.details.type === contract.type && contract.declaresError(error.details.name)) {
       return new AnswerMessage(envelopes, contract, encodeBody(contract.type, error.details.data), `${DECLARED_OUTCOME}${error.details.name}`)
     }
-    return failed(envelopes, contract, error)
+    return failed(envelopes, contract, error, outcome.isRefusal === true)
   } catch (unencodable) {
-    return failed(envelopes, contract, unencodable)
+    return failed(envelopes, contract, unencodable, false)
   }
 }
 
@@ -69,6 +69,6 @@ function encodedValue(contract: DefinedContract<string, ContractTypes>, value: u
   return value.body === undefined ? contract.encodeReply(undefined) : Buffer.from(value.body)
 }
 
-function failed(envelopes: Envelopes, contract: DefinedContract<string, ContractTypes>, error: unknown): WireMessage {
-  return new AnswerMessage(envelopes, contract, encodeBody(contract.type, failureOf(error)), 'failed')
+function failed(envelopes: Envelopes, contract: DefinedContract<string, ContractTypes>, error: unknown, isRefusal: boolean): WireMessage {
+  return new AnswerMessage(envelopes, contract, encodeBody(contract.type, failureOf(error, isRefusal)), 'failed')
 }

@@ -3,6 +3,7 @@ import { instantMs, instantText } from '../core/clock.ts'
 import type { WireMessage } from '../core/envelope.ts'
 import { TrunklineError, isTrunklineError } from '../core/errors.ts'
 import { HOPS_MAX } from '../core/limits.ts'
+import { callerOf } from './admitted-deliveries.ts'
 import type { Admission, AdmissionRequest } from './call-policy.ts'
 import { type ContextSource, LazyContext } from './context.ts'
 import { type AnswerOutcome, type HandlerEntry, type RunnerHost, isThenable } from './delivery-runner.ts'
@@ -13,6 +14,8 @@ import { type Scope, runInScope } from './scope.ts'
 
 /** Requests that wait for a free handler, per in-flight slot; more are answered `bus.overloaded`. */
 const WAITING_PER_SLOT = 4
+/** When a command that found no room may be tried again. */
+const FULL_RETRY_MS = 100
 
 /** Limits of one light handler. */
 export interface LightOptions {
@@ -129,13 +132,19 @@ export class LightRunner {
   }
 
   #refuse(delivery: LightDelivery): void {
-    this.#refuseWith(delivery, new TrunklineError('bus.overloaded', { what: `handlers of ${delivery.message.type}`, limit: this.#options.inFlightMax }))
+    const { type } = delivery.message
+    // Who asked for a command has to know that it was not begun.
+    const isCommand = this.#entries.get(type)?.contract.kind === 'command'
+    const problem = `${this.#waiting.length} requests wait already`
+    this.#refuseWith(delivery, isCommand
+      ? new TrunklineError('bus.callee_overloaded', { type, problem, retryAfterMs: FULL_RETRY_MS })
+      : new TrunklineError('bus.overloaded', { what: `handlers of ${type}`, limit: this.#options.inFlightMax }))
   }
 
   #refuseWith(delivery: LightDelivery, error: TrunklineError): void {
     const entry = this.#entries.get(delivery.message.type)
     if (delivery.replyTo === undefined || entry === undefined) this.#lost(delivery.message, error)
-    else void this.#reply(delivery.replyTo, entry.contract, { kind: 'error', error })
+    else void this.#reply(delivery.replyTo, entry.contract, { kind: 'error', error, isRefusal: true })
   }
 
   /** Undefined where everything was done at once. */
@@ -149,7 +158,7 @@ export class LightRunner {
     const entry = this.#entries.get(message.type)
     let result: unknown
     try {
-      result = this.#handle(message, entry, deadlineAtMs)
+      result = this.#handle(delivery, entry, deadlineAtMs)
     } catch (error) {
       return this.#finish(delivery, entry, { kind: 'error', error })
     }
@@ -184,14 +193,14 @@ export class LightRunner {
     this.#host.emit({ kind: 'request-expired', type: message.type, id: message.id })
   }
 
-  #handle(wire: WireMessage, entry: HandlerEntry | undefined, deadlineAtMs: number | undefined): unknown {
+  #handle({ message: wire, replyTo }: LightDelivery, entry: HandlerEntry | undefined, deadlineAtMs: number | undefined): unknown {
     if (wire.defect !== undefined) throw new TrunklineError('contract.message_foreign', { problem: wire.defect })
     if (entry === undefined) throw new TrunklineError('bus.type_unhandled', { type: wire.type.slice(0, 200), group: '' })
     if (wire.hops > HOPS_MAX) throw new TrunklineError('bus.hops_exceeded', { type: wire.type, hops: `${wire.hops}`, hopsMax: HOPS_MAX })
     const data = entry.contract.decode(wire.version, wire.body, this.#host.bodyBytesMax)
     const scope = scopeOf(wire)
     const message = messageOf(wire, data, scope)
-    const context = new LazyContext(this.#source(wire.type), { message: wire, isRedriven: false }, 1, scope)
+    const context = new LazyContext(this.#source(wire.type), { message: wire, isRedriven: false, isAsked: replyTo !== undefined }, 1, scope)
     const { around } = this.#host
     const result =
       around === undefined
@@ -240,9 +249,4 @@ export class LightRunner {
     this.#host.emit({ kind: 'broadcast-failed', type: message.type, id: message.id, code: codeOf(error) })
     this.#host.logger.warn({ err: error, type: message.type, messageId: message.id }, 'a broadcast could not be handled')
   }
-}
-
-/** The service that sent a message, for our own services without the slash of its source. */
-export function callerOf({ source }: WireMessage): string {
-  return source.startsWith('/') ? source.slice(1) : source
 }

@@ -19,6 +19,8 @@ export interface PolicedAsk {
   readonly data: unknown
   readonly timeoutMs: number
   readonly signal: AbortSignal | undefined
+  /** True for a command that may be done twice. */
+  readonly isIdempotent: boolean
 }
 
 /**
@@ -46,7 +48,7 @@ export async function askUnder(
     return await policy.run((attemptSignal, call) => {
       const nowMs = clock.monotonicMs()
       return once({ timeoutMs: expiresAtMs - nowMs, deadlineMs: Math.min(expiresAtMs, call.expiresAtMs) - nowMs, signal: attemptSignal })
-    }, { signal, host, name: contract.type, kind: contract.kind, key: () => `${contract.type} ${keyText(data)}`, expiresAtMs })
+    }, { signal, host, name: contract.type, kind: contract.kind === 'command' && ask.isIdempotent ? 'work' : contract.kind, key: () => `${contract.type} ${keyText(data)}`, expiresAtMs })
   } catch (error) {
     // Whatever the policy made of it: the time was over.
     throw late !== undefined && signal.reason === late ? late : error

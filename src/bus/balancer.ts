@@ -50,7 +50,7 @@ export interface BalanceOptions {
   readonly attemptsMax?: number
   /** Time for one attempt while others could follow, in milliseconds. Default: half of what is left. */
   readonly attemptTimeoutMs?: number
-  /** Milliseconds after which a second instance is asked as well; the first answer counts. Default: never. */
+  /** Milliseconds after which a second instance is asked as well; the first answer counts. Only for what may be done twice. Default: never. */
   readonly hedgeAfterMs?: number
 }
 
@@ -60,6 +60,8 @@ export interface BalancedCall {
   readonly version: number
   readonly timeoutMs: number
   readonly signal: AbortSignal | undefined
+  /** True where it may be done twice: by a query, or a command that says so. Else another instance is asked only where the first did certainly not begin. */
+  readonly mayRepeat: boolean
   readonly balance: BalanceName | BalanceOptions
 }
 

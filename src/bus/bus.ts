@@ -126,7 +126,7 @@ export class Bus implements AsyncDisposable {
       ...shared, policyOf: this.#resilience?.callPolicy, clock: this.#clock, logger: this.#logger, registry: this.#registry, envelopes: this.#envelopes, counters: this.#counters,
       deadlines: this.#deadlines, calls: this.#calls, balancer: () => options.discovery?.balancer, policyHost: this.#policyHost(), mustRun: (operation) => this.#mustRun(operation),
     })
-    this.#intake = new Intake({ ...shared, sender: this.#sender, guard: this.#guard, runnerHost: () => this.#runnerHost(), healthChanged: () => this.#healthChanged() })
+    this.#intake = new Intake({ ...shared, sender: this.#sender, guard: this.#guard, takesDirect: options.discovery !== undefined, runnerHost: () => this.#runnerHost(), healthChanged: () => this.#healthChanged() })
     this.deadLetters = new DeadLetters(() => {
       this.#mustRun('deadLetters')
       return deadLetterPlane(this.#transport.inner)
@@ -261,7 +261,7 @@ export class Bus implements AsyncDisposable {
     const { service, instance } = this
     const side = new BusSidePlane({ transport: this.#lightTransport, envelopes: this.#envelopes, calls: this.#calls, logger: this.#logger, bodyBytesMax: this.#bodyBytesMax })
     return {
-      service, instance, side, clock: this.#clock, random: this.#random, logger: this.#logger,
+      service, instance, side, clock: this.#clock, random: this.#random, logger: this.#logger, policyHost: this.#policyHost(),
       linkState: () => this.#lightTransport.state.state,
       health: () => this.health(),
       healthChanged: () => this.#healthChanged(),

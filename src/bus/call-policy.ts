@@ -92,7 +92,10 @@ export interface AttachedResilience {
   readonly callPolicy: ((contract: Contract) => CallPolicy<unknown> | undefined) | undefined
   /** What stands round the handlers of a contract; asked once for each. */
   readonly handlePolicy: (contract: Contract) => CallPolicy<unknown> | undefined
-  /** Who lets requests of a query in; undefined leaves it to the bus, which takes them as they come. */
+  /**
+   * Who lets in what is asked of a query or a command, the same for each time that it is asked for one contract; undefined leaves it to the bus, which takes
+   * everything as it comes.
+   */
   readonly admission: (contract: Contract, inFlightMax: number) => Admission | undefined
   /** Hears how each attempt of a group's handlers ended; undefined where nobody wants to know. */
   readonly outcomes: (group: string) => ((isFailure: boolean) => void) | undefined

@@ -187,7 +187,8 @@ function failedAnswer(type: string, data: unknown): TrunklineError {
   const code = field('code')
   const retryAfterMs: unknown = code === OVERLOADED && typeof data === 'object' && data !== null ? Reflect.get(data, 'retryAfterMs') : undefined
   if (typeof retryAfterMs !== 'number' || !(retryAfterMs >= 0)) return new TrunklineError('bus.answer_failed', { type, code, problem: field('problem') })
-  return new TrunklineError('bus.callee_overloaded', { type, problem: field('problem'), retryAfterMs: Math.min(retryAfterMs, RETRY_DELAY_LIMIT_MS) })
+  const hasBegun = Reflect.get(Object(data), 'hasBegun') === true ? { hasBegun: true } : {}
+  return new TrunklineError('bus.callee_overloaded', { type, problem: field('problem'), retryAfterMs: Math.min(retryAfterMs, RETRY_DELAY_LIMIT_MS), ...hasBegun })
 }
 
 const OVERLOADED = 'bus.callee_overloaded'
@@ -198,12 +199,21 @@ export interface AnsweredFailure {
   readonly problem: string
   /** Only of an overload: when the service wants to be asked again. */
   readonly retryAfterMs?: number
+  /** Only of an overload: the handler ran, and was told so by a service that it asked. */
+  readonly hasBegun?: boolean
 }
 
-/** Code and text of an error as an answer carries it. The text may come from a handler; it is capped. */
-export function failureOf(error: unknown): AnsweredFailure {
-  // What it was told by a service of its own is not what it is itself.
-  if (isTrunklineError(error, OVERLOADED)) return { code: error.code, problem: error.details.problem, retryAfterMs: error.details.retryAfterMs }
+/**
+ * Code and text of an error as an answer carries it. The text may come from a handler; it is capped.
+ *
+ * @param isRefusal true where no handler was called.
+ */
+export function failureOf(error: unknown, isRefusal: boolean): AnsweredFailure {
+  if (isTrunklineError(error, OVERLOADED)) {
+    // What it was told by a service of its own is not what it is itself.
+    const { problem, retryAfterMs } = error.details
+    return { code: error.code, problem, retryAfterMs, ...(isRefusal ? {} : { hasBegun: true }) }
+  }
   const code = isTrunklineError(error) ? error.code : 'bus.handler_failed'
   return { code, problem: errorText(error).slice(0, ERROR_TEXT_MAX).toWellFormed() }
 }

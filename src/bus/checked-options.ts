@@ -30,7 +30,7 @@ const HANDLE: OptionNames = optionNames<HandleOptions & Partial<UnitPart>>({ ...
 const ANSWER: OptionNames = optionNames<AnswerOptions>({ inFlightMax: true, timeoutMs: true, name: true })
 const SEND = { id: true, correlationId: true, causationId: true, tenant: true, headers: true, traceparent: true, timeoutMs: true } as const
 const PUBLISH: OptionNames = optionNames<PublishOptions>({ ...SEND, deadlineAtMs: true, immediately: true })
-const ASK: OptionNames = optionNames<AskOptions<unknown>>({ ...SEND, signal: true, immediately: true, policy: true, balance: true })
+const ASK: OptionNames = optionNames<AskOptions<unknown>>({ ...SEND, signal: true, immediately: true, policy: true, balance: true, isIdempotent: true })
 
 /** Checks what `createBus` was given, names and ranges. @throws `core.option_unknown`, `core.option_invalid`. */
 export function checkBusOptions(options: BusOptions): void {

@@ -30,6 +30,8 @@ export interface ContextSource {
 export class LazyContext implements HandlerContext {
   readonly attempt: number
   readonly isRedriven: boolean
+  /** True where somebody waits for what the handler gives back. */
+  readonly isAsked: boolean
   readonly #source: ContextSource
   readonly #wire: WireMessage
   readonly #scope: Scope
@@ -40,12 +42,13 @@ export class LazyContext implements HandlerContext {
   #isAborted = false
   #logger: Logger | undefined
 
-  constructor(source: ContextSource, delivery: { readonly message: WireMessage; readonly isRedriven: boolean }, attempt: number, scope: Scope) {
+  constructor(source: ContextSource, delivery: { readonly message: WireMessage; readonly isRedriven: boolean; readonly isAsked?: boolean }, attempt: number, scope: Scope) {
     this.#source = source
     this.#wire = delivery.message
     this.#scope = scope
     this.attempt = attempt
     this.isRedriven = delivery.isRedriven
+    this.isAsked = delivery.isAsked ?? delivery.message.replyTo !== undefined
   }
 
   /** The message as it came. */
@@ -82,7 +85,7 @@ export class LazyContext implements HandlerContext {
 
   /** The same for one try under a policy, with the policy's signal. */
   under(signal: AbortSignal): LazyContext {
-    const context = new LazyContext(this.#source, { message: this.#wire, isRedriven: this.isRedriven }, this.attempt, this.#scope)
+    const context = new LazyContext(this.#source, { message: this.#wire, isRedriven: this.isRedriven, isAsked: this.isAsked }, this.attempt, this.#scope)
     context.#given = signal
     return context
   }

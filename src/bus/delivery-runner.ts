@@ -7,6 +7,8 @@ import type { Logger } from '../core/logger.ts'
 import type { Random } from '../core/random.ts'
 import { CLAIM_TYPE, unopenedClaim } from './claim-check.ts'
 import type { BusCounters, BusEvent } from './bus-events.ts'
+import type { Admission } from './call-policy.ts'
+import { AdmittedDeliveries } from './admitted-deliveries.ts'
 import { type ContextSource, type HandlerContext, LazyContext } from './context.ts'
 import { deadLetterOf } from './dead-letter-of.ts'
 import type { DeadlineSweep, Expiring } from './deadline-sweep.ts'
@@ -37,6 +39,8 @@ export interface RunnerOptions {
   readonly entries: ReadonlyMap<string, HandlerEntry>
   /** Hears how each attempt ended, where somebody wants to know. */
   readonly outcome?: ((isFailure: boolean) => void) | undefined
+  /** Lets asked commands in; undefined where all are taken as they come. */
+  readonly admission?: Admission | undefined
 }
 
 /** What the runners of one bus share. */
@@ -62,7 +66,9 @@ export interface RunnerHost {
 }
 
 /** What an asker gets to know. */
-export type AnswerOutcome = { readonly kind: 'value'; readonly value: unknown } | { readonly kind: 'error'; readonly error: unknown }
+export type AnswerOutcome =
+  | { readonly kind: 'value'; readonly value: unknown }
+  | { readonly kind: 'error'; readonly error: unknown; /** True where no handler was called. */ readonly isRefusal?: boolean }
 
 /** Resolves when a delivery is settled; undefined where it is settled already. */
 export type Settled = Promise<void> | undefined
@@ -93,11 +99,14 @@ export class DeliveryRunner {
   readonly #idle: (() => void)[] = []
   readonly #running = new Set<LazyContext>()
   readonly #source: ContextSource
+  readonly #admitted: AdmittedDeliveries | undefined
 
   constructor(options: RunnerOptions, host: RunnerHost) {
     this.options = options
     this.host = host
     this.#source = { group: options.group, attemptsMax: options.policy.attemptsMax, logger: host.logger }
+    const { admission } = options
+    if (admission !== undefined) this.#admitted = new AdmittedDeliveries(admission, { start: this.#start, refuse: this.#refuse })
   }
 
   /** Deliveries being handled now. */
@@ -111,6 +120,7 @@ export class DeliveryRunner {
       this.#quietly(delivery.release())
       return
     }
+    if (this.#admitted?.offer(delivery) === true) return
     this.#waiting.push(delivery)
     this.pump()
   }
@@ -118,7 +128,10 @@ export class DeliveryRunner {
   /** Takes no more; gives back what has not begun; resolves when every handler has ended and was settled. */
   async drain(): Promise<void> {
     this.#isStopping = true
-    for (const delivery of this.#waiting.splice(0)) this.#quietly(delivery.release())
+    for (const delivery of [...(this.#admitted?.giveBack() ?? []), ...this.#waiting.splice(0)]) {
+      this.#quietly(delivery.release())
+      this.#admitted?.ended(delivery)
+    }
     this.flush()
     if (this.#inFlight > 0 || this.#suspects > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
   }
@@ -160,10 +173,35 @@ export class DeliveryRunner {
       }
       this.#inFlight++
       const settled = this.#attempted(delivery)
-      if (settled === undefined) this.#ended()
-      else settled.then(this.#ended, this.#broke)
+      if (settled === undefined) this.#endedOne(delivery)
+      else if (this.#admitted === undefined) settled.then(this.#ended, this.#broke)
+      else settled.catch((error: unknown) => this.#report(error)).finally(() => this.#endedOne(delivery))
     }
     this.#isPumping = false
+  }
+
+  #endedOne(delivery: Delivery): void {
+    this.#admitted?.ended(delivery)
+    this.#ended()
+  }
+
+  /** It was let in: it takes its turn among what was only sent. */
+  readonly #start = (delivery: Delivery): void => {
+    this.#waiting.push(delivery)
+    this.pump()
+  }
+
+  /** First the ack: whoever is told that nothing was begun may have it done elsewhere. */
+  readonly #refuse = (delivery: Delivery, error: TrunklineError): void => {
+    const { message } = delivery
+    const contract = this.options.entries.get(message.type)?.contract
+    this.#inFlight++
+    this.#settledRefusal(delivery, contract, error).catch((cause: unknown) => this.#report(cause)).finally(this.#ended)
+  }
+
+  async #settledRefusal(delivery: Delivery, contract: HandlerEntry['contract'] | undefined, error: TrunklineError): Promise<void> {
+    await delivery.ack()
+    if (contract !== undefined) await this.host.answer(delivery.message, contract, { kind: 'error', error, isRefusal: true })
   }
 
   readonly #ended = (): void => {

@@ -2,6 +2,7 @@ import type { ContractTypes, DefinedContract } from '../contract/contract.ts'
 import { TrunklineError } from '../core/errors.ts'
 import { HANDLER_TIMEOUT_MS, IN_FLIGHT_LIMIT } from '../core/limits.ts'
 import { LightRunner } from './answers.ts'
+import type { Admission } from './call-policy.ts'
 import type { DeliveryRunner, HandlerEntry, RunnerHost } from './delivery-runner.ts'
 import type { AnswerOptions, BusDefaults } from './options.ts'
 import type { LightSubscription, Transport, TransportSubscription } from './port.ts'
@@ -41,6 +42,8 @@ export interface IntakeParts {
   readonly healthChanged: () => void
   /** What guards the handlers, where there is something. */
   readonly guard: HandlerGuard
+  /** Commands without order are also taken from those who choose this instance. */
+  readonly takesDirect: boolean
 }
 
 /** The incoming side of a bus: what was subscribed, what runs of it, and what is halted. */
@@ -121,23 +124,39 @@ export class Intake {
   async start(): Promise<void> {
     for (const plan of this.#plans.values()) await this.#subscribe(plan)
     for (const plan of this.#lightPlans) await this.#subscribeLight(plan)
+    for (const plan of this.#directPlans()) await this.#subscribeLight(plan)
   }
 
   async #subscribe(plan: SubscriptionPlan): Promise<void> {
-    const runner = plan.runner(this.#parts.runnerHost(), this.#parts.guard.outcomes(plan.group))
+    const { guard, runnerHost } = this.#parts
+    const runner = plan.runner(runnerHost(), guard.outcomes(plan.group), this.#admissionOf(plan.entries, plan.slots))
     const subscription = await this.#parts.transport.subscribe(plan.subscription(), runner.take)
     this.#running.push({ plan, runner, subscription })
     // A delivery can halt it before the adapter has given us something to pause.
     if (this.#halted.has(runner)) await subscription.pause()
   }
 
+  /** Commands are asked of one instance on the light plane, by who balances over a directory. */
+  #directPlans(): readonly LightPlan[] {
+    const { lightTransport: { inner }, takesDirect } = this.#parts
+    if (!takesDirect || inner.light === undefined || !inner.capabilities.canRequest) return []
+    return [...this.#plans.values()].filter(({ kind, order }) => kind === 'command' && order === 'none').map((plan) => {
+      const { types, entries, inFlightMax, handlerTimeoutMs } = plan
+      return { kind: 'request', types, entries, options: { inFlightMax, handlerTimeoutMs } }
+    })
+  }
+
+  /** Whoever asks for something is let in here; events, and what nobody waits for, are not asked. */
+  #admissionOf(entries: ReadonlyMap<string, HandlerEntry>, inFlightMax: number): Admission | undefined {
+    for (const { contract } of entries.values()) if (contract.kind !== 'event') return this.#parts.guard.admission(contract, inFlightMax)
+    return undefined
+  }
+
   async #subscribeLight(plan: LightPlan): Promise<void> {
     const { runnerHost, sender } = this.#parts
     const light = sender.light(plan.kind === 'request' ? 'canRequest' : 'canBroadcast', plan.types.join(', '))
     const [type] = plan.types
-    const asked = plan.kind === 'request' && type !== undefined ? plan.entries.get(type)?.contract : undefined
-    const admission = asked === undefined ? undefined : this.#parts.guard.admission(asked, plan.options.inFlightMax)
-    const runner = new LightRunner(runnerHost(), plan.entries, plan.options, sender.reply, admission)
+    const runner = new LightRunner(runnerHost(), plan.entries, plan.options, sender.reply, this.#admissionOf(plan.entries, plan.options.inFlightMax))
     const subscription = plan.kind === 'request' && type !== undefined ? await light.onRequest(type, runner.take) : await light.onBroadcast(plan.types, runner.take)
     this.#lightRunning.push({ runner, subscription })
   }

@@ -155,10 +155,16 @@ export interface AskOptions<Fallback = never> extends SendOptions {
   /** What runs round the ask, such as `compose(retry(), circuitBreaker())`. Each attempt is a message of its own, unless `id` is given. */
   readonly policy?: CallPolicy<Fallback>
   /**
-   * Chooses the instance here, among those that the bus's directory knows, instead of leaving it to the broker; queries only. A rule by its
-   * name, or options. An instance that fails, or does not answer, is followed by another one within the time limit.
+   * Chooses the instance here, among those that the bus's directory knows, instead of leaving it to the broker. A rule by its name, or options. An
+   * instance that does not answer, or is overloaded, is followed by another one within the time limit. A command asked like this is not stored: it is
+   * handed to one instance that handles it without order, and its answer is what says that it was done.
    */
   readonly balance?: BalanceName | BalanceOptions
+  /**
+   * True for a command that may be done twice, for instance because its handler is `within` a store: where nobody knows whether it was done, another instance may be
+   * asked, with the same message id, and `policy` may repeat it. Default false: only what certainly did not begin is tried elsewhere.
+   */
+  readonly isIdempotent?: boolean
   /** Inside a unit of work: although the transaction is held meanwhile. Without it a unit refuses; ask in `prepare`. */
   readonly immediately?: boolean
 }

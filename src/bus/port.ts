@@ -5,6 +5,7 @@ import type { Logger } from '../core/logger.ts'
 import type { Random } from '../core/random.ts'
 import type { Balancer } from './balancer.ts'
 import type { BusEvent } from './bus-events.ts'
+import type { PolicyHost } from './call-policy.ts'
 
 // What the bus needs from the rooms above it: types only. Adapters implement `Transport`; the core
 // wrapper round each adapter (`bus/runtime-transport.ts`) owns start once, close once, time limits
@@ -350,6 +351,8 @@ export interface BusView {
   readonly random: Random
   readonly logger: Logger
   readonly side: SidePlane
+  /** Where changes of breakers are told, as policies of this bus tell theirs. */
+  readonly policyHost: PolicyHost
   /** How the link of the light plane is. */
   readonly linkState: () => TransportState
   /** How the bus feels, the parts that live beside it included. */

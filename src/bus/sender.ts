@@ -90,7 +90,7 @@ export class Sender {
       const policy = options.policy ?? this.#parts.policyOf?.(contract)
       const { signal } = options
       if (policy === undefined) return this.#askOnce(contract, data, options, { timeoutMs, deadlineMs: timeoutMs, signal })
-      return askUnder(policy, { contract, data, timeoutMs, signal }, this.#parts.policyHost, this.#parts.deadlines, (limits) => this.#askOnce(contract, data, options, limits))
+      return askUnder(policy, { contract, data, timeoutMs, signal, isIdempotent: options.isIdempotent === true }, this.#parts.policyHost, this.#parts.deadlines, (limits) => this.#askOnce(contract, data, options, limits))
     } catch (error) {
       return Promise.reject(error)
     }
@@ -107,11 +107,17 @@ export class Sender {
     if (balancer === undefined) {
       throw new TrunklineError('core.option_invalid', { option: 'balance of bus.ask', expected: 'given to a bus with discovery', actual: 'given to a bus without' })
     }
-    if (contract.kind !== 'query') throw wrongKind(contract, 'a query, where instances are chosen here')
+    const isCommand = contract.kind === 'command'
+    if (isCommand && contract.order === 'key') {
+      throw new TrunklineError('core.option_invalid', { option: 'balance of bus.ask', expected: 'given for commands without order, since what goes to one instance overtakes what is stored', actual: `given for ${contract.type}` })
+    }
     const { type, version } = contract
-    return await balancer.ask({ type, version, balance, signal, timeoutMs: deadlineMs }, (to, { timeoutMs, signal: attemptSignal }) => {
+    // One id for all attempts: a handler within a store then recognises what it has done.
+    const given = isCommand && options.id === undefined ? { ...options, id: this.#parts.envelopes.freshId() } : options
+    const call = { type, version, balance, signal, timeoutMs: deadlineMs, mayRepeat: !isCommand || options.isIdempotent === true }
+    return await balancer.ask(call, (to, { timeoutMs, signal: attemptSignal }) => {
       const attemptLimits = { timeoutMs, deadlineMs: timeoutMs, signal: attemptSignal === neverAborted ? undefined : attemptSignal }
-      return this.#askOf(to, contract, data, options, attemptLimits)
+      return this.#askOf(to, contract, data, given, attemptLimits)
     })
   }
 
@@ -128,8 +134,8 @@ export class Sender {
       if (timeoutMs <= 0) throw new TrunklineError('bus.ask_timeout', { type: contract.type, timeoutMs: 0 })
       this.#parts.counters.asked++
       return this.#parts.calls.open(known, { timeoutMs, signal }, (token) => {
-        if (known.kind === 'query') {
-          const message = this.#parts.envelopes.make(known, encoded, options, { deadlineAtMs, isLight: true })
+        if (known.kind === 'query' || to !== undefined) {
+          const message = this.#parts.envelopes.make(known, encoded, options, { deadlineAtMs, isLight: known.kind === 'query' })
           return this.#publishStep({ contract, kind: known.kind, plane: 'light', message, token, to })
         }
         const message = this.#parts.envelopes.make(known, encoded, options, { deadlineAtMs, replyTo: light.replyAddress(token) })

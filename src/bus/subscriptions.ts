@@ -4,6 +4,7 @@ import type { Message } from '../core/envelope.ts'
 import { TrunklineError } from '../core/errors.ts'
 import { BATCH_MAX, BATCH_WAIT_MS, HANDLER_TIMEOUT_MS, IN_FLIGHT_LIMIT, IN_FLIGHT_MAX } from '../core/limits.ts'
 import { type BatchHandle, type BatchOptions, BatchRunner } from './batch-runner.ts'
+import type { Admission } from './call-policy.ts'
 import type { HandlerContext } from './context.ts'
 import { DeliveryRunner, type HandlerEntry, type RunnerHost } from './delivery-runner.ts'
 import type { BusDefaults, GroupOptions, HandleOptions, SubscribeOptions } from './options.ts'
@@ -117,18 +118,23 @@ export class SubscriptionPlan {
     }
   }
 
+  /** Deliveries handled at the same time. With shared transactions the next batch fills while one is under way. */
+  get slots(): number {
+    return Math.max(this.inFlightMax, this.#batch?.options.sizeMax ?? 1, (this.#within?.batch?.sizeMax ?? 0) * 2)
+  }
+
   /** What handles the deliveries. */
-  runner(host: RunnerHost, outcome?: (isFailure: boolean) => void): DeliveryRunner {
+  runner(host: RunnerHost, outcome?: (isFailure: boolean) => void, admission?: Admission): DeliveryRunner {
     const within = this.#within
     const options = {
       group: this.group,
-      // With shared transactions the next batch fills while one is under way.
-      inFlightMax: Math.max(this.inFlightMax, this.#batch?.options.sizeMax ?? 1, (within?.batch?.sizeMax ?? 0) * 2),
+      inFlightMax: this.slots,
       handlerTimeoutMs: this.handlerTimeoutMs,
       policy: this.policy,
       decide: this.#decide,
       entries: this.#entries,
       outcome,
+      admission,
     }
     if (within?.batch !== undefined) return new UnitBatchRunner(options, host, { unitOfWork: within.unitOfWork, batch: within.batch, handlers: this.#units })
     return this.#batch === undefined ? new DeliveryRunner(options, host) : new BatchRunner(options, host, this.#batch.options, this.#batch.handle)

@@ -95,7 +95,7 @@ export async function unitRequest(handler: UnitHandler, message: Message, contex
     isRedriven: context.isRedriven,
     signal: context.signal,
     work: (unit) => inHere(() => runAsUnit(() => handle(message, new JoinedContext(context, unit, prepared)))),
-    encodeAnswer: context.wire.replyTo !== undefined && contract.hasReply ? (value) => contract.encodeReply(value) : undefined,
+    encodeAnswer: context.isAsked && contract.hasReply ? (value) => contract.encodeReply(value) : undefined,
   }
 }
 

@@ -49,7 +49,8 @@ export interface ErrorDetails {
   'bus.answer_failed': { type: string; code: string; problem: string }
   'bus.dead_letter_missing': { id: string }
   /** `retryAfterMs` is when the service wants to be asked again. */
-  'bus.callee_overloaded': { type: string; problem: string; retryAfterMs: number }
+  /** `hasBegun` where the service did begin, and what it needed itself was overloaded. */
+  'bus.callee_overloaded': { type: string; problem: string; retryAfterMs: number; hasBegun?: boolean }
   'store.wrong_revision': { stream: string; expected: string; actual: string }
   'store.conflict': { store: string; problem: string }
   'store.rolled_back': { store: string; problem: string }
@@ -60,6 +61,7 @@ export interface ErrorDetails {
   'discovery.attached_twice': { service: string }
   'discovery.off': { problem: string }
   'discovery.fetch_timeout': { address: string; timeoutMs: number }
+  'discovery.response_failed': { service: string; status: number }
   'discovery.no_instance': { wanted: string; problem: string }
   'discovery.wait_timeout': { service: string; count: number; seen: number; timeoutMs: number }
   'discovery.unrecorded': { at: string; problem: string }
@@ -370,6 +372,11 @@ export const errorRegistry: { readonly [C in ErrorCode]: ErrorEntry<C> } = {
     disposition: 'retry',
     says: ({ address, timeoutMs }) => `${address} did not answer within ${timeoutMs} ms`,
     remedy: 'Look at the instance, or give the request more time with timeoutMs.',
+  },
+  'discovery.response_failed': {
+    disposition: 'retry',
+    says: ({ service, status }) => `${service} answered with ${status}`,
+    remedy: 'A policy round directory.fetch sees this where the response is one of failure; look at the service.',
   },
   'discovery.no_instance': {
     disposition: 'retry',

@@ -1,3 +1,5 @@
+import type { CircuitState } from '../bus/call-policy.ts'
+
 /** Numbers of the outlier ejection. */
 export interface OutlierSettings {
   /** Failures in a row after which an instance gets no calls for a while. */
@@ -28,7 +30,13 @@ interface Page {
   failures: number
   ejections: number
   ejectedUntilMs: number
+  /** It wants no calls until then. */
+  sparedUntilMs: number
+  circuit: CircuitState
 }
+
+/** How a call ended. `failed` where the instance is to blame, `abandoned` where nothing is known of it. */
+export type CallEnd = 'ok' | 'failed' | 'abandoned'
 
 /** What a choice looks at. */
 export interface Standing {
@@ -57,26 +65,47 @@ export class CallBook {
     return { pending: page.pending, latencyMs: page.latencyMs === undefined ? undefined : page.latencyMs * age, share: this.#shareOf(page, nowMs) }
   }
 
-  #shareOf({ ejectedUntilMs, ejections }: Page, nowMs: number): number {
-    if (nowMs < ejectedUntilMs) return 0
+  #shareOf({ ejectedUntilMs, ejections, sparedUntilMs }: Page, nowMs: number): number {
+    if (nowMs < ejectedUntilMs || nowMs < sparedUntilMs) return 0
     if (ejections === 0) return 1
     return Math.min(1, 0.1 + (0.9 * (nowMs - ejectedUntilMs)) / this.#settings.returnMs)
   }
 
-  /** A call begins. */
-  begin(address: string): void {
-    this.#pageOf(address).pending++
+  /** A call begins. @returns what the address's circuit has become by it, where it has changed. */
+  begin(address: string, nowMs: number): CircuitState | undefined {
+    const page = this.#pageOf(address)
+    page.pending++
+    return page.circuit === 'open' && nowMs >= page.ejectedUntilMs ? (page.circuit = 'half-open') : undefined
   }
 
-  /** A call has ended. `failed` where the instance is to blame; a refusal that belongs to the contract is none. */
-  end(address: string, outcome: 'ok' | 'failed' | 'abandoned', tookMs: number, nowMs: number): void {
+  /** A call has ended; a refusal that belongs to the contract is no failure. @returns what the address's circuit has become by it, where it has changed. */
+  end(address: string, outcome: CallEnd, tookMs: number, nowMs: number): CircuitState | undefined {
     const page = this.#pageOf(address)
+    const before = page.circuit
     page.pending = Math.max(0, page.pending - 1)
-    if (outcome === 'abandoned') return
+    if (outcome !== 'abandoned') this.#ended(page, outcome, tookMs, nowMs)
+    return page.circuit === before ? undefined : page.circuit
+  }
+
+  /** It asks to be left alone for a time; without having failed it comes back with its whole share. */
+  spare(address: string, forMs: number, nowMs: number): void {
+    const page = this.#pageOf(address)
+    page.sparedUntilMs = Math.max(page.sparedUntilMs, nowMs + Math.min(forMs, this.#settings.pauseMs))
+  }
+
+  /** Milliseconds until an address that is out gets its next call; 0 for one that is not. */
+  outForMs(address: string, nowMs: number): number {
+    return Math.max(0, (this.#pages.get(address)?.ejectedUntilMs ?? 0) - nowMs)
+  }
+
+  #ended(page: Page, outcome: 'ok' | 'failed', tookMs: number, nowMs: number): void {
     if (outcome === 'failed') this.#failed(page, nowMs)
     else {
       page.failures = 0
-      if (page.ejections > 0 && nowMs > page.ejectedUntilMs + this.#settings.returnMs) page.ejections = 0
+      if (page.ejections > 0 && nowMs > page.ejectedUntilMs + this.#settings.returnMs) {
+        page.ejections = 0
+        page.circuit = 'closed'
+      }
     }
     const age = Math.exp(-Math.max(0, nowMs - page.latencyAtMs) / LATENCY_MEMORY_MS)
     const keep = page.latencyMs === undefined ? 0 : Math.min(0.9, age)
@@ -93,6 +122,7 @@ export class CallBook {
     if (nowMs < page.ejectedUntilMs) return
     page.failures = 0
     page.ejections++
+    page.circuit = 'open'
     page.ejectedUntilMs = nowMs + Math.min(pauseMsMax, pauseMs * page.ejections)
   }
 
@@ -103,15 +133,20 @@ export class CallBook {
     const out = addresses.filter((address) => this.standing(address, nowMs).share === 0)
     const most = Math.floor(addresses.length * this.#settings.outShareMax)
     // Those that were ejected first are the first to be tried again.
-    const ranked = out.toSorted((left, right) => (this.#pages.get(right)?.ejectedUntilMs ?? 0) - (this.#pages.get(left)?.ejectedUntilMs ?? 0))
+    const ranked = out.toSorted((left, right) => this.#outUntilMs(right) - this.#outUntilMs(left))
     return new Set(ranked.slice(0, most))
+  }
+
+  #outUntilMs(address: string): number {
+    const page = this.#pages.get(address)
+    return page === undefined ? 0 : Math.max(page.ejectedUntilMs, page.sparedUntilMs)
   }
 
   #pageOf(address: string): Page {
     let page = this.#pages.get(address)
     if (page !== undefined) return page
     if (this.#pages.size >= ADDRESSES_MAX) this.#forgetOne()
-    page = { pending: 0, latencyMs: undefined, latencyAtMs: 0, failures: 0, ejections: 0, ejectedUntilMs: 0 }
+    page = { pending: 0, latencyMs: undefined, latencyAtMs: 0, failures: 0, ejections: 0, ejectedUntilMs: 0, sparedUntilMs: 0, circuit: 'closed' }
     this.#pages.set(address, page)
     return page
   }

@@ -1,18 +1,18 @@
 import type { BalanceOptions, BalancedAttempt, BalancedCall, Balancer } from '../bus/balancer.ts'
+import type { CircuitState, PolicyHost } from '../bus/call-policy.ts'
 import { linkedController, neverAborted } from '../core/abort.ts'
 import type { Clock, Timer } from '../core/clock.ts'
 import { TrunklineError, isTrunklineError } from '../core/errors.ts'
-import type { Random } from '../core/random.ts'
 import { balanceOf } from './balance-options.ts'
-import { CallBook } from './call-book.ts'
+import { CallBook, type CallEnd } from './call-book.ts'
 import { CallBudget } from './call-budget.ts'
 import { type Reachable, choose } from './choice.ts'
 import type { Instance } from './directory-state.ts'
 
 /** What balancing needs of its directory. */
 export interface BalancerHost {
-  readonly clock: Clock
-  readonly random: Random
+  /** Time, chance, and where it is told that an instance is out or back. */
+  readonly policyHost: PolicyHost
   /** Zone of this process. */
   readonly zone: string | undefined
   /** Instances that can be given work, else those that may be able to; the surest first. */
@@ -26,20 +26,28 @@ const ATTEMPTS_MAX = 3
 /** Types and services whose candidates are remembered. */
 const REMEMBERED_MAX = 1_000
 
+/** Errors that say nothing about how the instance is: it was not asked, or has too much to do, for which it is spared. */
+const BLAMELESS: ReadonlySet<string> = new Set(['bus.ask_cancelled', 'bus.not_running', 'bus.overloaded', 'bus.callee_overloaded'])
+
 /** How one attempt ended, for the book: a declared error, or an answer about the data, is no fault of the instance. */
-export function blameOf(error: unknown): 'ok' | 'failed' | 'abandoned' {
-  if (isTrunklineError(error, 'bus.ask_cancelled') || isTrunklineError(error, 'bus.not_running') || isTrunklineError(error, 'bus.overloaded')) return 'abandoned'
+export function blameOf(error: unknown): CallEnd {
+  if (isTrunklineError(error) && BLAMELESS.has(error.code)) return 'abandoned'
   if (isTrunklineError(error, 'bus.answer_failed')) return error.details.code.startsWith('contract.') ? 'ok' : 'failed'
   return isTrunklineError(error) && error.code.startsWith('contract.') ? 'ok' : 'failed'
 }
 
-/** Answers of an instance that did nothing: another one may do it. */
-const UNDONE: ReadonlySet<string> = new Set(['bus.overloaded', 'bus.not_running', 'resilience.overloaded'])
+/** Answers of an instance that has no room, or goes: another one may do it. Its handler may have said so after it had begun. */
+const ELSEWHERE: ReadonlySet<string> = new Set(['bus.overloaded', 'bus.not_running'])
 
-/** True where another instance may do better. Queries change nothing, so one that may have been answered can be asked again. */
-function mayGoElsewhere(error: unknown): boolean {
-  if (isTrunklineError(error, 'bus.answer_failed')) return UNDONE.has(error.details.code)
-  return isTrunklineError(error, 'bus.no_responder') || isTrunklineError(error, 'bus.ask_timeout')
+/**
+ * True where another instance may do better. What may be done twice goes there also where nobody knows whether it was done; the rest only where it certainly
+ * did not begin: nobody was at the address, or the instance let it not in.
+ */
+export function mayGoElsewhere(error: unknown, mayRepeat: boolean): boolean {
+  if (isTrunklineError(error, 'bus.no_responder')) return true
+  if (isTrunklineError(error, 'bus.callee_overloaded')) return mayRepeat || error.details.hasBegun !== true
+  if (!mayRepeat) return false
+  return isTrunklineError(error, 'bus.ask_timeout') || (isTrunklineError(error, 'bus.answer_failed') && ELSEWHERE.has(error.details.code))
 }
 
 /** One call on its way through its attempts. */
@@ -53,8 +61,9 @@ interface Run {
 
 /** Balances asks over the instances of a directory, and remembers how they went. */
 export class DirectoryBalancer implements Balancer {
-  readonly book: CallBook
+  readonly #book: CallBook
   readonly #host: BalancerHost
+  readonly #clock: Clock
   readonly #budget: CallBudget
   readonly #remembered = new Map<string, readonly Reachable[]>()
   #rememberedRevision = -1
@@ -62,13 +71,15 @@ export class DirectoryBalancer implements Balancer {
 
   constructor(host: BalancerHost) {
     this.#host = host
-    this.book = new CallBook()
-    this.#budget = new CallBudget(host.clock.monotonicMs())
+    this.#book = new CallBook()
+    this.#clock = host.policyHost.clock
+    this.#budget = new CallBudget(this.#clock.monotonicMs())
   }
 
   async ask(call: BalancedCall, attempt: BalancedAttempt): Promise<unknown> {
-    const { clock } = this.#host
+    const clock = this.#clock
     const options = balanceOf(call.balance)
+    if (options.hedgeAfterMs !== undefined && !call.mayRepeat) throw new TrunklineError('core.option_invalid', { option: 'hedgeAfterMs of balance', expected: 'given for queries, and for commands that are idempotent', actual: `given for ${call.type}` })
     const { attemptsMax = ATTEMPTS_MAX, attemptTimeoutMs } = options
     const run: Run = { call, options, attempt, signal: call.signal ?? neverAborted, tried: new Set() }
     const expiresAtMs = clock.monotonicMs() + call.timeoutMs
@@ -80,10 +91,10 @@ export class DirectoryBalancer implements Balancer {
       const hasNext = count < attemptsMax && this.isThereAnother(nameOf(call), run.tried)
       const leftMs = Math.max(1, expiresAtMs - clock.monotonicMs())
       try {
-        return await this.#hedged(run, target, !hasNext ? leftMs : Math.min(leftMs, attemptTimeoutMs ?? Math.max(1, leftMs / 2)))
+        return await this.#hedged(run, target, hasNext && call.mayRepeat ? Math.min(leftMs, attemptTimeoutMs ?? Math.max(1, leftMs / 2)) : leftMs)
       } catch (error) {
         const isOver = clock.monotonicMs() >= expiresAtMs || run.signal.aborted
-        target = isOver || !hasNext || !mayGoElsewhere(error) || !this.#budget.withdraw() ? undefined : this.#target(run)
+        target = isOver || !hasNext || !mayGoElsewhere(error, call.mayRepeat) || !this.#budget.withdraw() ? undefined : this.#target(run)
         if (target === undefined) throw isOver && isTrunklineError(error, 'bus.ask_timeout') ? lateError(call) : error
       }
     }
@@ -98,7 +109,7 @@ export class DirectoryBalancer implements Balancer {
   #hedged(run: Run, first: Reachable, timeoutMs: number): Promise<unknown> {
     const { hedgeAfterMs } = run.options
     if (hedgeAfterMs === undefined || hedgeAfterMs >= timeoutMs) return this.#one(run, first, timeoutMs, run.signal)
-    const startedAtMs = this.#host.clock.monotonicMs()
+    const startedAtMs = this.#clock.monotonicMs()
     return new Promise((resolve, reject) => {
       const { controller, release } = linkedController(run.signal)
       let running = 0
@@ -109,7 +120,7 @@ export class DirectoryBalancer implements Balancer {
       }
       const start = (target: Reachable): void => {
         running++
-        this.#one(run, target, Math.max(1, timeoutMs - (this.#host.clock.monotonicMs() - startedAtMs)), controller.signal).then(
+        this.#one(run, target, Math.max(1, timeoutMs - (this.#clock.monotonicMs() - startedAtMs)), controller.signal).then(
           (value) => {
             ended()
             resolve(value)
@@ -121,7 +132,7 @@ export class DirectoryBalancer implements Balancer {
           },
         )
       }
-      const timer: Timer = this.#host.clock.setTimer(hedgeAfterMs, () => {
+      const timer: Timer = this.#clock.setTimer(hedgeAfterMs, () => {
         const second = this.#target(run)
         if (second === undefined || running === 0 || !this.#budget.withdraw()) return
         run.tried.add(second.address)
@@ -131,19 +142,36 @@ export class DirectoryBalancer implements Balancer {
     })
   }
 
-  async #one(run: Run, { address }: Reachable, timeoutMs: number, signal: AbortSignal): Promise<unknown> {
-    const { clock } = this.#host
-    const startedAtMs = clock.monotonicMs()
-    const end = (outcome: 'ok' | 'failed' | 'abandoned'): void => this.book.end(address, outcome, clock.monotonicMs() - startedAtMs, clock.monotonicMs())
-    this.book.begin(address)
+  async #one(run: Run, target: Reachable, timeoutMs: number, signal: AbortSignal): Promise<unknown> {
+    const end = this.begin(target)
     try {
-      const value = await run.attempt(address, { timeoutMs, signal })
+      const value = await run.attempt(target.address, { timeoutMs, signal })
       end('ok')
       return value
     } catch (error) {
-      end(blameOf(error))
+      end(blameOf(error), isTrunklineError(error, 'bus.callee_overloaded') ? error.details.retryAfterMs : undefined)
       throw error
     }
+  }
+
+  /**
+   * A call to an instance begins. What is given back tells how it ended, and for how long the instance wants to be left alone, where it said so.
+   * Where the instance is out by that, or comes back, that is told like the changes of a circuit breaker.
+   */
+  begin(target: Reachable): (outcome: CallEnd, sparedForMs?: number) => void {
+    const { address } = target
+    const startedAtMs = this.#clock.monotonicMs()
+    this.#tell(target, this.#book.begin(address, startedAtMs))
+    return (outcome, sparedForMs) => {
+      const nowMs = this.#clock.monotonicMs()
+      if (sparedForMs !== undefined) this.#book.spare(address, sparedForMs, nowMs)
+      this.#tell(target, this.#book.end(address, outcome, nowMs - startedAtMs, nowMs))
+    }
+  }
+
+  #tell({ instance, address }: Reachable, state: CircuitState | undefined): void {
+    if (state === undefined) return
+    this.#host.policyHost.emit({ kind: 'circuit-changed', name: `${instance.service} at ${address}`, state, retryAfterMs: Math.ceil(this.#book.outForMs(address, this.#clock.monotonicMs())) })
   }
 
   #target({ call, options, tried }: Run): Reachable | undefined {
@@ -160,8 +188,8 @@ export class DirectoryBalancer implements Balancer {
    * @param name what the candidates are remembered under: the same name must always mean the same `addressOf`.
    */
   choose(name: string, options: BalanceOptions, tried: ReadonlySet<string>, addressOf: (instance: Instance) => string | undefined): Reachable | undefined {
-    const { clock, random, zone } = this.#host
-    return choose(this.#reachable(name, addressOf), options, { book: this.book, random, zone, nowMs: clock.monotonicMs(), turn: this.#turn++, tried })
+    const { policyHost: { random }, zone } = this.#host
+    return choose(this.#reachable(name, addressOf), options, { book: this.#book, random, zone, nowMs: this.#clock.monotonicMs(), turn: this.#turn++, tried })
   }
 
   /** True where `choose` under this name could give an address that was not tried; it takes no turn. */
@@ -191,7 +219,7 @@ export class DirectoryBalancer implements Balancer {
 
   /** A first attempt that was not an ask. */
   deposit(): void {
-    this.#budget.deposit(this.#host.clock.monotonicMs())
+    this.#budget.deposit(this.#clock.monotonicMs())
   }
 }
 

@@ -67,8 +67,8 @@ export class Directory implements BusCompanion {
   attach(view: BusView): BusExtension {
     if (this.#view !== undefined) throw new TrunklineError('discovery.attached_twice', { service: this.#view.service.name })
     this.#view = view
-    const { clock, random } = view
-    this.#balancer = new DirectoryBalancer({ clock, random, zone: this.#options.zone, revision: () => this.#revision, candidates: (isWanted) => this.#candidates(isWanted) })
+    const { policyHost } = view
+    this.#balancer = new DirectoryBalancer({ policyHost, zone: this.#options.zone, revision: () => this.#revision, candidates: (isWanted) => this.#candidates(isWanted) })
     return {
       name: 'discovery',
       start: () => this.#start(view),
@@ -274,7 +274,7 @@ export class Directory implements BusCompanion {
    * `timeoutMs` altogether. The response is the instance's own, also where its status is an error.
    *
    * @param path below the address that the instance announced.
-   * @throws `discovery.no_instance`, `discovery.fetch_timeout`, and what `fetch` rejects with.
+   * @throws `discovery.no_instance`, `discovery.fetch_timeout`, `resilience.*` by its policy, and what `fetch` rejects with.
    */
   async fetch(service: string, path: string, options: FetchOptions = {}): Promise<Response> {
     this.#interested(service)
@@ -283,7 +283,7 @@ export class Directory implements BusCompanion {
 
   #fetching(operation: string): DirectoryFetch {
     if (this.#view === undefined || this.#balancer === undefined) throw new TrunklineError('bus.not_running', { operation: `directory.${operation}`, state: 'idle' })
-    return new DirectoryFetch(this.#balancer, this.#view.clock)
+    return new DirectoryFetch(this.#balancer, this.#view.policyHost)
   }
 
   /** Changes what this instance says of itself, such as its weight, and announces it. Before `start` it has no effect. */

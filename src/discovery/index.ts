@@ -8,6 +8,7 @@ export type { Catalogue, CatalogueContract, CatalogueService } from './catalogue
 export { Directory, type ViewState, type WaitOptions, discovery } from './directory.ts'
 export { type ContractDrift, ContractDriftDetected, type DriftSide } from './contract-drift.ts'
 export type { FetchOptions, PickOptions, Picked } from './directory-fetch.ts'
+export type { CallEnd } from './call-book.ts'
 export type { DirectoryEvent, InstanceEventKind } from './directory-events.ts'
 export type { Instance, InstanceState } from './directory-state.ts'
 export type { Announced } from './announcer.ts'

@@ -10,6 +10,7 @@ import { BODY_BYTES_MAX } from '../core/limits.ts'
 import { type Logger, silentLogger } from '../core/logger.ts'
 import { type Random, systemRandom } from '../core/random.ts'
 import { EventStore } from '../store/event-store.ts'
+import type { LogCapabilities } from '../store/port.ts'
 import { Outbox } from './outbox.ts'
 import type { StoreBackend } from './port.ts'
 import { Scheduler } from './scheduler.ts'
@@ -69,6 +70,11 @@ export class Store<Tx> implements UnitOfWork<Unit<Tx>> {
     const { transport, name } = this.#backend
     if (transport === undefined) throw new TrunklineError('bus.unsupported', { adapter: name, capability: 'a transport', needed: 'store.transport' })
     return transport
+  }
+
+  /** What its transactions can hold. */
+  get capabilities(): LogCapabilities {
+    return this.#backend.log.capabilities
   }
 
   /** Bodies kept beside messages that only refer to them: `claimCheck({ bodies: store.bodies })`. */

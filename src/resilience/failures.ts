@@ -43,6 +43,7 @@ export function isOutOfTime(signal: AbortSignal): boolean {
 
 /** What was certainly not begun by the one called: also a command may be sent again. */
 export function isNotBegun(error: unknown): boolean {
+  if (isTrunklineError(error, 'bus.callee_overloaded')) return error.details.hasBegun !== true
   return isRefusal(error) || retryAfterMsOf(error) !== undefined || isTrunklineError(error, 'bus.publish_refused') || isOverload(error)
 }
 

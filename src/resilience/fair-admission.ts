@@ -3,7 +3,7 @@ import type { Timer } from '../core/clock.ts'
 import { TrunklineError } from '../core/errors.ts'
 import { FairQueue, type FairRule, type Refusal } from './fair-queue.ts'
 
-/** Lets the requests of one query in, fairly among callers, and refuses with `bus.callee_overloaded` what it cannot take. */
+/** Lets the requests of one query or command in, fairly among callers, and refuses with `bus.callee_overloaded` what it cannot take. */
 export class FairAdmission implements Admission {
   readonly #type: string
   readonly #host: PolicyHost

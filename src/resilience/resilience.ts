@@ -15,7 +15,7 @@ export interface ResilienceOptions {
   readonly asks?: readonly PolicyRule[]
   /** Policies round handlers, also round those that are units of work; batches have none. */
   readonly handlers?: readonly PolicyRule[]
-  /** Limits each caller of the queries that this bus answers, and sheds what waits too long. `{}` for the defaults. */
+  /** Limits each caller of the queries and commands that this bus is asked, and sheds what waits too long. `{}` for the defaults. */
   readonly provider?: ProviderOptions
   /** Pauses a subscription whose handlers fail. `{}` for the defaults. */
   readonly killSwitch?: KillSwitchOptions
@@ -34,7 +34,7 @@ export class Resilience implements BusResilience {
   readonly #options: ResilienceOptions
   readonly #asks: RuleBook
   readonly #handlers: RuleBook
-  readonly #admissions: { readonly admission: FairAdmission; readonly inFlightMax: number }[] = []
+  readonly #admissions = new Map<string, { readonly admission: FairAdmission; readonly inFlightMax: number; readonly lineMax: number }>()
   #provider: ProviderRule | undefined
   #attachedTo: string | undefined
 
@@ -52,7 +52,7 @@ export class Resilience implements BusResilience {
     const rule = providerRule(provider)
     if (this.#provider === undefined) throw new TrunklineError('core.option_invalid', { option: 'provider of resilience', expected: 'given at first, where limits are to be changed later', actual: 'undefined' })
     this.#provider = rule
-    for (const { admission, inFlightMax } of this.#admissions) admission.change(rule(inFlightMax))
+    for (const { admission, inFlightMax, lineMax } of this.#admissions.values()) admission.change(rule(inFlightMax, lineMax))
   }
 
   attach(host: ResilienceHost): AttachedResilience {
@@ -78,15 +78,20 @@ export class Resilience implements BusResilience {
       heard: announces === true ? (told: PolicyEvent) => announce(told, host) : () => {},
       stop: () => {
         for (const one of switches) one.stop()
-        for (const { admission } of this.#admissions) admission.stop()
+        for (const { admission } of this.#admissions.values()) admission.stop()
       },
     }
   }
 
-  #admission({ type }: Contract, inFlightMax: number, host: ResilienceHost): Admission | undefined {
+  #admission({ type, kind }: Contract, inFlightMax: number, host: ResilienceHost): Admission | undefined {
     if (this.#provider === undefined) return undefined
-    const admission = new FairAdmission(type, this.#provider(inFlightMax), host)
-    this.#admissions.push({ admission, inFlightMax })
+    // A command can be asked in two ways, over the queue and of this instance alone: who asks counts as one.
+    const known = this.#admissions.get(type)
+    if (known !== undefined) return known.admission
+    // Commands wait in their queue: a long line here would keep those of others from coming in.
+    const lineMax = kind === 'command' ? Math.max(1, Math.floor(inFlightMax / 4)) : Infinity
+    const admission = new FairAdmission(type, this.#provider(inFlightMax, lineMax), host)
+    this.#admissions.set(type, { admission, inFlightMax, lineMax })
     return admission
   }
 }

@@ -55,14 +55,18 @@ export async function handleInput(unit: SagaUnit, family: SagaFamily, id: string
 async function commitTransition(unit: SagaUnit, family: SagaFamily, id: string, revision: bigint | undefined, input: SagaInput, made: SagaTransition): Promise<void> {
   const { events, outgoing, timers, cancelledTimers, instance } = made
   const { correlationId, tenant } = instance
-  // The input is part of the ids: of two different inputs at one revision, the second append must not pass for a repetition of the first.
-  if (events.length > 0) await append(unit, family, id, revision, events.map((event, index) => factOf(event, derivedId('saga-event', family.decider.stream(id), `${revision ?? -1n}`, inputKey(input), `${index}`))), instance)
   for (const one of outgoing) send(unit, one)
-  for (const timer of cancelledTimers) await unit.cancel(family.timerId(id, timer))
-  for (const { timer, token, due } of timers) {
-    const when = 'atMs' in due ? { at: due.atMs } : { afterMs: due.afterMs }
-    await unit.schedule(family.wake, { instance: id, timer, token }, { ...when, id: family.timerId(id, timer), ...flow(correlationId, tenant) })
-  }
+  // The input is part of the ids: of two different inputs at one revision, the second append must not pass for a repetition of the first.
+  const facts = events.map((event, index) => factOf(event, derivedId('saga-event', family.decider.stream(id), `${revision ?? -1n}`, inputKey(input), `${index}`)))
+  // Side by side: a database that takes statements in a row is asked once, and a transaction keeps all or nothing.
+  await Promise.all([
+    facts.length > 0 ? append(unit, family, id, revision, facts, instance) : undefined,
+    ...cancelledTimers.map((timer) => unit.cancel(family.timerId(id, timer))),
+    ...timers.map(({ timer, token, due }) => {
+      const when = 'atMs' in due ? { at: due.atMs } : { afterMs: due.afterMs }
+      return unit.schedule(family.wake, { instance: id, timer, token }, { ...when, id: family.timerId(id, timer), ...flow(correlationId, tenant) })
+    }),
+  ])
 }
 
 /** An instance as a unit of work sees it. */

@@ -188,14 +188,15 @@ const FOLD: Fold = {
     delete instance.timers[timer]
   },
   'compensation-begun': (instance, { outcome, reason }) => {
-    // What could not be undone while it ran is not undone now.
-    instance.endsAs = instance.runs.some(({ undo }) => undo?.status === 'given-up') ? 'failed' : outcome
+    instance.endsAs = outcome
     instance.reason = reason
     instance.outcome = undefined
     enter(instance, 'compensating')
   },
   'compensation-queued': (instance, { run }) => change(instance, run, (one) => {
     one.undo = one.undo === undefined ? { status: 'queued', attempt: 0, isAgain: false } : { ...one.undo, isAgain: true }
+    // What was given up is undone after all, and how it ends is open again.
+    if (one.undo.status === 'given-up') instance.outcome = undefined
     if (one.undo.status === 'done' || one.undo.status === 'given-up') one.undo = { status: 'queued', attempt: 0, isAgain: false }
     if (instance.status === 'ended') enter(instance, 'compensating')
   }),
@@ -215,7 +216,6 @@ const FOLD: Fold = {
     change(instance, run, (one) => {
       one.undo = { status: 'given-up', attempt: one.undo?.attempt ?? 0, isAgain: false }
     })
-    instance.endsAs = 'failed'
     // Also where it had ended as undone, and this came late.
     instance.outcome = undefined
   },
@@ -240,6 +240,11 @@ const FOLD: Fold = {
     for (const [at, run] of instance.runs.entries()) instance.runs[at] = { ...run, step: steps[run.step] ?? run.step }
   },
   'start-overdue': () => {},
+}
+
+/** What an instance ends as: what its compensation was begun for, or completed where none was; failed while something is given up. */
+export function outcomeOf(instance: Readonly<Instance>): SagaOutcome {
+  return instance.runs.some(({ undo }) => undo?.status === 'given-up') ? 'failed' : (instance.endsAs ?? 'completed')
 }
 
 /** Changes an instance by an event. It is all that ever writes to one. */

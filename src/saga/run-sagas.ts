@@ -22,6 +22,8 @@ import { SagaHandle } from './operator.ts'
 import { SagaCounters, type SagaObservation, type SagaStats, observationsOf } from './observation.ts'
 import type { SagaInput } from './port.ts'
 import type { SagaEvent } from './saga-events.ts'
+import { QuarantineList } from './quarantine-list.ts'
+import { UnitBatcher } from './unit-batcher.ts'
 import { checkVersions } from './versions.ts'
 
 /** What `runSagas` takes. */
@@ -65,20 +67,23 @@ export class Sagas<Tx = unknown> {
   readonly #store: Store<Tx>
   readonly #families: ReadonlyMap<string, SagaFamily>
   readonly #lock = new InstanceLock()
+  readonly #batcher: UnitBatcher
   readonly #counters = new SagaCounters()
   readonly #observers = new Set<(observation: SagaObservation) => void>()
   readonly #directories = new Map<string, SagaDirectory>()
+  readonly #quarantines = new Map<string, QuarantineList>()
   #host: UnitHost | undefined
 
   constructor({ bus, store, sagas, inFlightMax }: RunSagasOptions<Tx>) {
     this.#store = store
+    this.#batcher = new UnitBatcher(store)
     const byName = Map.groupBy(sagas, ({ name }) => name)
     if (byName.size === 0) throw invalid('', 'no sagas were given')
     this.#families = new Map([...byName].map(([name, definitions]) => [name, new SagaFamily(bus.service.name, definitions)]))
     for (const family of this.#families.values()) this.#subscribe(bus, family, inFlightMax === undefined ? {} : { inFlightMax })
     bus.extend((host) => {
       this.#host = host
-      return { name: 'sagas', start: () => this.#start() }
+      return { name: 'sagas', start: () => this.#start(), stop: () => this.#stop(), health: () => this.#health() }
     }, store)
   }
 
@@ -188,7 +193,23 @@ export class Sagas<Tx = unknown> {
   }
 
   async #start(): Promise<void> {
-    for (const family of this.#families.values()) await checkVersions(this.#store.events, family)
+    const { clock, logger } = this.#running('start')
+    for (const family of this.#families.values()) {
+      await checkVersions(this.#store.events, family)
+      const list = new QuarantineList(family.name, { events: this.#store.events, clock, logger })
+      await list.load()
+      this.#quarantines.set(family.name, list)
+    }
+  }
+
+  async #stop(): Promise<void> {
+    for (const list of this.#quarantines.values()) await list.settled()
+    this.#quarantines.clear()
+  }
+
+  #health(): { readonly state: 'up' | 'degraded'; readonly reasons: readonly string[] } {
+    const reasons = [...this.#quarantines.values()].flatMap((list) => list.reasons())
+    return { state: reasons.length === 0 ? 'up' : 'degraded', reasons }
   }
 
   #family(name: string): SagaFamily {
@@ -210,13 +231,13 @@ export class Sagas<Tx = unknown> {
   }
 
   /** Runs `work` when nobody else here works on the instance, and again for as long as other processes are faster. */
-  async #alone<T>(family: SagaFamily, id: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  async #alone<T>(family: SagaFamily, id: string, work: (tries: number) => Promise<T>, signal?: AbortSignal): Promise<T> {
     const { clock, random } = this.#running('handle')
     return await this.#lock.run(`${family.name} ${id}`, async () => {
       const sinceMs = clock.monotonicMs()
       for (let tries = 1; ; tries++) {
         try {
-          return await work()
+          return await work(tries)
         } catch (error) {
           const isContended = isTrunklineError(error, 'store.conflict') && clock.monotonicMs() - sinceMs < CONTENTION_MAX_MS && signal?.aborted !== true
           if (!isContended) throw error
@@ -236,9 +257,11 @@ export class Sagas<Tx = unknown> {
       handled = await handleInput(unit as SagaUnit, family, id, input, clock.nowMs())
     }
     const request = await unitRequest({ contract: defined(contract), handle, prepare: undefined }, message, lazy(context))
-    return await this.#alone(family, id, async () => {
+    return await this.#alone(family, id, async (tries) => {
       handled = undefined
-      const outcome = await this.#store.run(request)
+      // Whoever is contended for must not hold up others, and a store that commits one stream at a time has nothing to share.
+      const isShared = tries === 1 && this.#store.capabilities.canCommitStreams
+      const outcome = await (isShared ? this.#batcher : this.#store).run(request)
       if (outcome.kind === 'done' && handled !== undefined) this.#tell(handled)
       return unitValue(outcome)
     }, context.signal)
@@ -248,6 +271,7 @@ export class Sagas<Tx = unknown> {
     for (const observation of observationsOf(handled)) {
       this.#counters.count(observation)
       this.#log(observation)
+      this.#quarantines.get(observation.saga)?.observe(observation)
       for (const observer of this.#observers) {
         try {
           observer(observation)

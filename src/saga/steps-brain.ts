@@ -1,7 +1,7 @@
 import { TrunklineError } from '../core/errors.ts'
 import type { SagaBrain, SagaShape } from './definition.ts'
 import { sagaHeaders } from './headers.ts'
-import { type Instance, type RunState, runOf } from './instance.ts'
+import { type Instance, type RunState, outcomeOf, runOf } from './instance.ts'
 import { type SagaMessage, keptOf } from './port.ts'
 import type { OperatorAction } from './saga-events.ts'
 import type { GroupPlan, NodePlan, OutcomePlan, StepPlan, StepsPlan } from './step-plan.ts'
@@ -79,7 +79,9 @@ export class StepsBrain implements SagaBrain {
     if (run.undo !== undefined) {
       if (action === 'skip-step') return this.#undoing.giveUp(turn, run.run, reason)
       turn.cancelTimer(`undo:${run.run}`)
-      this.#undoing.start(turn, run.run)
+      // One that was given up takes its turn again, also after the end.
+      if (run.undo.status === 'given-up') this.#undoing.queue(turn, run.run)
+      else this.#undoing.start(turn, run.run)
       return this.#undoing.pump(turn)
     }
     turn.cancelTimer(`step:${run.run}`)
@@ -214,7 +216,7 @@ export class StepsBrain implements SagaBrain {
       }
       if (node.kind === 'group') this.#dropRest(turn, node)
     }
-    if (instance.status === 'running' && !isUndoing(instance)) turn.end(instance.endsAs ?? 'completed', undefined)
+    if (instance.status === 'running' && !isUndoing(instance)) turn.end(outcomeOf(instance), undefined)
   }
 
   #enter(turn: Turn, node: NodePlan): void {
@@ -243,8 +245,8 @@ export class StepsBrain implements SagaBrain {
   /** Nothing is left to undo for now. */
   #settled(turn: Turn): void {
     const { instance } = turn
-    if (instance.status === 'compensating') turn.end(instance.outcome ?? instance.endsAs ?? 'compensated', instance.reason)
-    else if (instance.status === 'running' && this.#plan.nodes.every((node) => nodeProgress(instance, node) === 'finished')) turn.end(instance.endsAs ?? 'completed', undefined)
+    if (instance.status === 'compensating') turn.end(instance.outcome ?? outcomeOf(instance), instance.reason)
+    else if (instance.status === 'running' && this.#plan.nodes.every((node) => nodeProgress(instance, node) === 'finished')) turn.end(outcomeOf(instance), undefined)
   }
 }
 

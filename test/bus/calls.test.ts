@@ -168,8 +168,8 @@ describe('all asks of a bus', () => {
 })
 
 test('a failure carries code and text of anything that was thrown, capped and printable', () => {
-  expect(failureOf(new TypeError('a\u0000b'))).toEqual({ code: 'bus.handler_failed', problem: 'a\\u0000b' })
-  expect(failureOf(reject('x'))).toMatchObject({ code: 'bus.rejected' })
-  expect(failureOf(new Error('😀'.repeat(5_000))).problem.isWellFormed()).toBe(true)
-  for (const thrown of [undefined, null, Symbol('s'), Object.create(null)]) expect(failureOf(thrown)).toMatchObject({ code: 'bus.handler_failed', problem: expect.any(String) })
+  expect(failureOf(new TypeError('a\u0000b'), false)).toEqual({ code: 'bus.handler_failed', problem: 'a\\u0000b' })
+  expect(failureOf(reject('x'), false)).toMatchObject({ code: 'bus.rejected' })
+  expect(failureOf(new Error('😀'.repeat(5_000)), false).problem.isWellFormed()).toBe(true)
+  for (const thrown of [undefined, null, Symbol('s'), Object.create(null)]) expect(failureOf(thrown, false)).toMatchObject({ code: 'bus.handler_failed', problem: expect.any(String) })
 })

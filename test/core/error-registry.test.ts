@@ -58,6 +58,7 @@ const EXAMPLES: { readonly [C in ErrorCode]: ErrorDetails[C] } = {
   'discovery.attached_twice': { service: 'shop' },
   'discovery.off': { problem: 'the transport eventstoredb carries no broadcasts and requests' },
   'discovery.fetch_timeout': { address: 'http://10.0.0.7:8080', timeoutMs: 5_000 },
+  'discovery.response_failed': { service: 'payments', status: 503 },
   'discovery.no_instance': { wanted: 'pricing.quote', problem: 'no instance that is up answers pricing.quote' },
   'discovery.wait_timeout': { service: 'stock', count: 2, seen: 1, timeoutMs: 30_000 },
   'discovery.unrecorded': { at: '2026-01-01T00:00:00.000Z', problem: 'nothing is recorded' },

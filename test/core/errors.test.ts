@@ -36,7 +36,7 @@ describe('TrunklineError', () => {
     expect(codesOf('retry')).toEqual([
       'bus.answer_failed', 'bus.ask_cancelled', 'bus.ask_timeout', 'bus.callee_overloaded', 'bus.connection_lost', 'bus.handler_failed', 'bus.handler_timeout', 'bus.no_responder',
       'bus.not_running', 'bus.overloaded', 'bus.publish_refused', 'bus.publish_timeout',
-      'discovery.fetch_timeout', 'discovery.no_instance', 'discovery.wait_timeout', 'outbox.body_missing', 'outbox.unit_too_long',
+      'discovery.fetch_timeout', 'discovery.no_instance', 'discovery.response_failed', 'discovery.wait_timeout', 'outbox.body_missing', 'outbox.unit_too_long',
       'resilience.bulkhead_full', 'resilience.cancelled', 'resilience.circuit_open', 'resilience.rate_limited', 'resilience.shed', 'resilience.timeout',
       'saga.version_unknown', 'store.conflict', 'store.down', 'store.lease_lost', 'store.rolled_back', 'store.wrong_revision',
     ])

@@ -3,15 +3,15 @@ import { CallBook, OUTLIERS } from '../../src/discovery/call-book.ts'
 
 function failTimes(book: CallBook, address: string, times: number, nowMs: number): void {
   for (let count = 0; count < times; count++) {
-    book.begin(address)
+    book.begin(address, nowMs)
     book.end(address, 'failed', 10, nowMs)
   }
 }
 
 test('counts what is pending', () => {
   const book = new CallBook()
-  book.begin('a')
-  book.begin('a')
+  book.begin('a', 0)
+  book.begin('a', 0)
   book.end('a', 'ok', 5, 0)
   expect(book.standing('a', 0).pending).toBe(1)
   book.end('a', 'abandoned', 5, 0)
@@ -60,4 +60,24 @@ test('has at most half of the instances out', () => {
   for (const [index, address] of addresses.entries()) failTimes(book, address, 5, index)
   expect([...book.out(addresses, 10)]).toEqual(['d', 'c'])
   expect([...book.out(['a'], 10)]).toEqual([])
+})
+
+test('leaves alone who wants that, for ten seconds at most, and gives the whole share back', () => {
+  const book = new CallBook()
+  book.spare('a', 500, 0)
+  expect([book.standing('a', 499).share, book.standing('a', 500).share]).toEqual([0, 1])
+  book.spare('a', 3_600_000, 1_000)
+  expect([book.standing('a', 10_999).share, book.standing('a', 11_000).share]).toEqual([0, 1])
+  expect([...book.out(['a', 'b'], 10_999)]).toEqual(['a'])
+})
+
+test('tells when an address is out, tried again and back', () => {
+  const book = new CallBook()
+  const told: unknown[] = []
+  for (let count = 0; count < 5; count++) told.push(book.begin('a', 0), book.end('a', 'failed', 1, 0))
+  expect([told.slice(0, -1).every((one) => one === undefined), told.at(-1), book.outForMs('a', 4_000)]).toEqual([true, 'open', 6_000])
+  expect([book.begin('a', 9_999), book.begin('a', 10_000), book.begin('a', 10_001)]).toEqual([undefined, 'half-open', undefined])
+  expect(book.end('a', 'failed', 1, 10_002)).toBe('open')
+  expect([book.begin('a', 30_003), book.end('a', 'ok', 1, 30_004), book.end('a', 'ok', 1, 40_010)]).toEqual(['half-open', undefined, 'closed'])
+  expect(book.outForMs('b', 0)).toBe(0)
 })

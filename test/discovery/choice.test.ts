@@ -52,7 +52,7 @@ test('near instances are taken alone, until they have too much to do or are gone
   const some = [at('near', { zone: 'eu' }), at('far', { zone: 'us' })]
   const book = new CallBook()
   expect(chosen(some, { zone: 'near' }, { book, zone: 'eu' })).toEqual({ near: 1_000 })
-  for (let count = 0; count < 10; count++) book.begin('near')
+  for (let count = 0; count < 10; count++) book.begin('near', 0)
   expect(chosen(some, { zone: 'near' }, { book, zone: 'eu' })['far']).toBeGreaterThan(0)
   expect(chosen(some, { zone: 'near' }, { zone: 'asia' })['far']).toBeGreaterThan(0)
   expect(chosen(some, { zone: 'near' })['far']).toBeGreaterThan(0)

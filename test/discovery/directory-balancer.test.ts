@@ -1,8 +1,10 @@
-import { expect, test } from 'vitest'
-import { type Bus, type BusOptions } from '../../src/index.ts'
+import { describe, expect, test } from 'vitest'
+import { memoryStore } from '../../src/adapters/memory/index.ts'
+import { type Bus, type BusOptions, command, resilience, retry } from '../../src/index.ts'
 import { type Directory, type DiscoveryOptions, discovery } from '../../src/discovery/index.ts'
 import { TrunklineError } from '../../src/core/errors.ts'
-import { blameOf } from '../../src/discovery/directory-balancer.ts'
+import { blameOf, mayGoElsewhere } from '../../src/discovery/directory-balancer.ts'
+import { z } from 'zod'
 import { BusRig, Gate, Quote, Reserve, rejection } from '../bus/bus-rig.ts'
 import { MortalTransport } from './mortal-transport.ts'
 
@@ -175,7 +177,8 @@ test('says that nobody is there, and what cannot be balanced', async () => {
   await using rig = new BusRig()
   const { bus } = await shopWith(rig, [])
   expect(await rejection(bus.ask(Quote, { sku: 'x' }, { balance: 'random' }))).toMatchObject({ code: 'discovery.no_instance' })
-  expect(await rejection(bus.ask(Reserve, { sku: 'x' }, { balance: 'random' }))).toMatchObject({ code: 'contract.definition_invalid' })
+  expect(await rejection(bus.ask(Reserve, { sku: 'x' }, { balance: 'random' }))).toMatchObject({ code: 'discovery.no_instance' })
+  expect(await rejection(bus.ask(Ordered, { sku: 'x' }, { balance: 'random' }))).toMatchObject({ code: 'core.option_invalid' })
   expect(await rejection(bus.ask(Quote, { sku: 'x' }, { balance: { by: 'hash' } }))).toMatchObject({ code: 'core.option_invalid' })
   expect(await rejection(bus.ask(Quote, { sku: 'x' }, { balance: { version: 'no range' } }))).toMatchObject({ code: 'core.option_invalid' })
   expect(await rejection(bus.ask(Quote, { sku: 'x' }, { balance: { strategy: 'x' } as never }))).toMatchObject({ code: 'core.option_unknown' })
@@ -191,6 +194,203 @@ test.each([
   [new TrunklineError('bus.answer_failed', { type: 't', code: 'contract.payload_invalid', problem: '' }), 'ok'],
   [new TrunklineError('contract.declared_error', { type: 't', name: 'n', data: {} }), 'ok'],
   [new TrunklineError('bus.ask_cancelled', { type: 't' }), 'abandoned'],
+  [new TrunklineError('bus.callee_overloaded', { type: 't', problem: 'full', retryAfterMs: 100 }), 'abandoned'],
 ])('blames an instance for %s: %s', (error, blame) => {
   expect(blameOf(error)).toBe(blame)
+})
+
+describe('an instance that is overloaded', () => {
+  const oneAtATime = (): Partial<BusOptions> => ({ resilience: resilience({ provider: { perCaller: { inFlightMax: 1, waitingMax: 0 } } }) })
+
+  test('is followed by another one at once, and is spared for as long as it said', async () => {
+    await using rig = new BusRig()
+    const gate = new Gate<number>()
+    const instances = [pricing(rig, 'full', () => gate.opened, {}, oneAtATime()), pricing(rig, 'b', () => 2)]
+    const { bus } = await shopWith(rig, instances)
+    // Two in turn: the first one fills its only place for this caller.
+    const first = [1, 2].map(() => bus.ask(Quote, { sku: 'first' }, { balance: { by: 'round-robin', attemptsMax: 1 } }))
+    await rig.clock.settle()
+    const second = Promise.all([1, 2].map(() => bus.ask(Quote, { sku: 'second' }, { balance: 'round-robin' })))
+    await rig.clock.settle()
+    expect(await second).toEqual([{ cents: 2 }, { cents: 2 }])
+    // It had asked to be left alone for 200 ms: no turn is its own until then, whatever the rule says.
+    const spared = Promise.all(Array.from({ length: 6 }, () => bus.ask(Quote, { sku: 'spared' }, { balance: { by: (all) => all.find(({ pending }) => pending > 0) ?? all[0], attemptsMax: 1 } })))
+    await rig.clock.settle()
+    expect(await spared).toEqual(Array.from({ length: 6 }, () => ({ cents: 2 })))
+    gate.open(1)
+    await rig.clock.advance(250)
+    await Promise.all(first)
+    const later = Promise.all(Array.from({ length: 4 }, () => bus.ask(Quote, { sku: 'later' }, { balance: 'round-robin' })))
+    await rig.clock.settle()
+    expect(new Set((await later).map(({ cents }) => cents))).toEqual(new Set([1, 2]))
+  })
+
+  test('gives its own word where all are, and nobody is asked twice', async () => {
+    await using rig = new BusRig()
+    const gate = new Gate<number>()
+    const instances = ['a', 'b'].map((instance) => pricing(rig, instance, () => gate.opened, {}, oneAtATime()))
+    const { bus } = await shopWith(rig, instances)
+    const first = [1, 2].map(() => bus.ask(Quote, { sku: 'first' }, { balance: { by: 'round-robin', attemptsMax: 1 } }))
+    await rig.clock.settle()
+    const refused = rejection(bus.ask(Quote, { sku: 'second' }, { balance: 'round-robin' }))
+    await rig.clock.settle()
+    expect(await refused).toMatchObject({ code: 'bus.callee_overloaded', details: { retryAfterMs: 200 } })
+    expect(instances.map(({ asked }) => asked)).toEqual([['first'], ['first']])
+    gate.open(1)
+    await rig.clock.settle()
+    await Promise.all(first)
+  })
+})
+
+const Refund = command('payments.refund', { schema: z.object({ id: z.string() }), response: z.object({ by: z.string() }) })
+const Ordered = command('payments.refund-in-order', { schema: z.object({ sku: z.string() }), key: ({ sku }) => sku, order: 'key', response: z.object({}) })
+
+interface Payments {
+  readonly bus: Bus
+  /** Ids of the messages that its handler got. */
+  readonly done: string[]
+}
+
+function payments(rig: BusRig, instance: string, work: () => unknown = () => undefined, more: Partial<BusOptions> = {}): Payments {
+  const done: string[] = []
+  const bus = rig.bus({ service: { name: 'payments' }, discovery: discovery({ instance }), ...more })
+  bus.handle(Refund, { inFlightMax: 2 }, async ({ id }) => {
+    done.push(id)
+    await work()
+    return { by: instance }
+  })
+  return { bus, done }
+}
+
+async function payingShop(rig: BusRig, instances: readonly Payments[]): Promise<Bus> {
+  const bus = rig.bus({ service: { name: 'shop' }, discovery: discovery() })
+  await Promise.all([...instances.map((one) => one.bus.start()), bus.start()])
+  await rig.clock.advance(100)
+  return bus
+}
+
+describe('a balanced command', () => {
+  test('goes to one instance in turn, and back comes its answer', async () => {
+    await using rig = new BusRig()
+    const instances = ['a', 'b'].map((instance) => payments(rig, instance))
+    const bus = await payingShop(rig, instances)
+    const answers = Promise.all([1, 2, 3, 4].map((id) => bus.ask(Refund, { id: `${id}` }, { balance: 'round-robin' })))
+    await rig.clock.settle()
+    expect((await answers).map(({ by }) => by).toSorted()).toEqual(['a', 'a', 'b', 'b'])
+    expect(instances.map(({ done }) => done.length)).toEqual([2, 2])
+  })
+
+  test('that may have been done is done once, and with isIdempotent again elsewhere with the same id', async () => {
+    await using rig = new BusRig()
+    const never = new Promise(() => {})
+    const instances = [payments(rig, 'hangs', () => never), payments(rig, 'b')]
+    const bus = await payingShop(rig, instances)
+    const hanging = { by: (all: readonly [{ instance: string }, ...{ instance: string }[]]) => all.find(({ instance }) => instance === 'hangs') ?? all[0] } as never
+    const once = rejection(bus.ask(Refund, { id: '1' }, { balance: hanging, timeoutMs: 1_000 }))
+    await rig.clock.advance(1_100)
+    expect(await once).toMatchObject({ code: 'bus.ask_timeout', details: { timeoutMs: 1_000 } })
+    expect(instances.map(({ done }) => done.length)).toEqual([1, 0])
+    const again = bus.ask(Refund, { id: '2' }, { balance: hanging, timeoutMs: 1_000, isIdempotent: true })
+    await rig.clock.advance(600)
+    expect(await again).toEqual({ by: 'b' })
+    expect(instances[1]?.done).toEqual([instances[0]?.done[1]])
+  })
+
+  test('that nobody began goes on to another instance in any case', async () => {
+    await using rig = new BusRig()
+    const mortal = new MortalTransport(rig.broker)
+    const instances = [payments(rig, 'dead', undefined, { transport: mortal.transport }), payments(rig, 'b')]
+    const bus = await payingShop(rig, instances)
+    await mortal.die()
+    const answers = Promise.all([1, 2].map((id) => bus.ask(Refund, { id: `${id}` }, { balance: 'round-robin' })))
+    await rig.clock.settle()
+    expect(await answers).toEqual([{ by: 'b' }, { by: 'b' }])
+  })
+
+  test('finds room elsewhere where an instance has none', async () => {
+    await using rig = new BusRig()
+    const gate = new Gate()
+    // Two run and eight wait.
+    const instances = [payments(rig, 'full', () => gate.opened), payments(rig, 'b')]
+    const bus = await payingShop(rig, instances)
+    const toFull = { by: (all: readonly [{ instance: string }, ...{ instance: string }[]]) => all.find(({ instance }) => instance === 'full') ?? all[0], attemptsMax: 1 } as never
+    const filling = Array.from({ length: 10 }, (_, id) => bus.ask(Refund, { id: `${id}` }, { balance: toFull }))
+    await rig.clock.settle()
+    const answers = Promise.all(Array.from({ length: 4 }, (_, id) => bus.ask(Refund, { id: `more-${id}` }, { balance: 'round-robin' })))
+    await rig.clock.settle()
+    expect(await answers).toEqual(Array.from({ length: 4 }, () => ({ by: 'b' })))
+    gate.open()
+    await rig.clock.settle()
+    expect(await Promise.all(filling)).toHaveLength(10)
+  })
+
+  test('within a store is done once, however often it is asked, and is answered as the first time', async () => {
+    await using rig = new BusRig()
+    const store = memoryStore()
+    const payer = rig.bus({ service: { name: 'payments' }, discovery: discovery({ instance: 'a' }) })
+    let runs = 0
+    payer.handle(Refund, { within: store }, () => ({ by: `run ${++runs}` }))
+    const bus = await payingShop(rig, [{ bus: payer, done: [] }])
+    for (let times = 0; times < 2; times++) {
+      const asked = bus.ask(Refund, { id: '1' }, { balance: 'random', id: 'refund-1', isIdempotent: true })
+      await rig.clock.advance(50)
+      expect(await asked).toEqual({ by: 'run 1' })
+    }
+    expect(runs).toBe(1)
+  })
+
+  test('is repeated by a policy only where it is idempotent', async () => {
+    await using rig = new BusRig()
+    const instances = [payments(rig, 'a', () => Promise.reject(new TypeError('broken')))]
+    const bus = await payingShop(rig, instances)
+    for (const [isIdempotent, times] of [[false, 1], [true, 3]] as const) {
+      if (instances[0] !== undefined) instances[0].done.length = 0
+      const asked = rejection(bus.ask(Refund, { id: '1' }, { balance: 'random', isIdempotent, policy: retry({ attemptsMax: 3, initialMs: 1 }) }))
+      await rig.clock.advance(100)
+      expect(await asked).toMatchObject({ code: 'bus.answer_failed' })
+      expect(instances[0]?.done).toHaveLength(times)
+    }
+  })
+
+  test('without being idempotent is not hedged', async () => {
+    await using rig = new BusRig()
+    const bus = await payingShop(rig, [payments(rig, 'a')])
+    expect(await rejection(bus.ask(Refund, { id: '1' }, { balance: { hedgeAfterMs: 5 } }))).toMatchObject({ code: 'core.option_invalid' })
+  })
+})
+
+test('an instance that is left out, and one that comes back, is told as a circuit that opens and closes', async () => {
+  await using rig = new BusRig()
+  let isBroken = true
+  const instances = [pricing(rig, 'bad', () => (isBroken ? Promise.reject(new TypeError('disk full')) : 1)), pricing(rig, 'b', () => 2)]
+  const { bus } = await shopWith(rig, instances)
+  const askTimes = async (times: number): Promise<void> => {
+    for (let count = 0; count < times; count++) {
+      const asking = bus.ask(Quote, { sku: 'lamp' }, { balance: 'round-robin' }).catch(() => undefined)
+      await rig.clock.settle()
+      await asking
+    }
+  }
+  await askTimes(12)
+  expect(rig.kinds('circuit-changed')).toEqual([{ kind: 'circuit-changed', name: expect.stringMatching(/^pricing at /), state: 'open', retryAfterMs: 10_000 }])
+  isBroken = false
+  await rig.clock.advance(25_000)
+  await askTimes(4)
+  expect(rig.kinds('circuit-changed').map(({ state }) => state)).toEqual(['open', 'half-open', 'closed'])
+})
+
+const overload = new TrunklineError('bus.callee_overloaded', { type: 't', problem: 'full', retryAfterMs: 100 })
+const begunOverload = new TrunklineError('bus.callee_overloaded', { type: 't', problem: 'full', retryAfterMs: 100, hasBegun: true })
+const answered = (code: string): TrunklineError => new TrunklineError('bus.answer_failed', { type: 't', code, problem: '' })
+
+test.each([
+  [overload, true, true],
+  [begunOverload, false, true],
+  [new TrunklineError('bus.no_responder', { type: 't' }), true, true],
+  [new TrunklineError('bus.ask_timeout', { type: 't', timeoutMs: 1 }), false, true],
+  [answered('bus.overloaded'), false, true],
+  [answered('bus.handler_failed'), false, false],
+  [new TrunklineError('contract.declared_error', { type: 't', name: 'n', data: {} }), false, false],
+])('after %s another instance is asked: %s, and %s for what may be done twice', (error, once, twice) => {
+  expect([mayGoElsewhere(error, false), mayGoElsewhere(error, true)]).toEqual([once, twice])
 })

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { circuitBreaker, compose, fallback, retry, timeout } from '../../src/index.ts'
 import { type Directory, type FetchOptions, discovery } from '../../src/discovery/index.ts'
 import { BusRig, rejection } from '../bus/bus-rig.ts'
 
@@ -97,4 +98,64 @@ test('never leaves the announced address', async () => {
   const other = await directoryWith(rig, ['http://a'])
   expect(await rejection(other.fetch('payments', 'http://evil/x', { fetch: web.fetch, balance: { by: (all) => all.find(({ address }) => address === 'http://a') ?? all[0] } }))).toMatchObject({ code: 'discovery.no_instance' })
   expect(web.asked).toEqual([])
+})
+
+test('an instance that says when it wants to be asked again is spared until then', async () => {
+  await using rig = new BusRig()
+  const directory = await directoryWith(rig, ['http://busy', 'http://free'])
+  const web = new Web({ busy: () => new Response('', { status: 429, headers: { 'retry-after': '2' } }), free: ok })
+  const toBusy: FetchOptions = { balance: { by: (all) => all.find(({ address }) => address === 'http://busy') ?? all[0] }, fetch: web.fetch }
+  expect((await directory.fetch('payments', 'x', toBusy)).status).toBe(429)
+  for (let count = 0; count < 10; count++) expect((await directory.fetch('payments', 'x', toBusy)).status).toBe(200)
+  await rig.clock.advance(2_100)
+  expect((await directory.fetch('payments', 'x', toBusy)).status).toBe(429)
+})
+
+test('an instance that fails again and again is left out, which is told as a circuit that opened', async () => {
+  await using rig = new BusRig()
+  const directory = await directoryWith(rig, ['http://ill', 'http://well'])
+  const web = new Web({ ill: () => new Response('', { status: 500 }), well: ok })
+  for (let count = 0; count < 20; count++) await directory.fetch('payments', 'x', { ...turns, fetch: web.fetch })
+  expect(web.asked.filter((line) => line.includes('ill'))).toHaveLength(5)
+  expect(rig.kinds('circuit-changed')).toEqual([{ kind: 'circuit-changed', name: 'payments at http://ill', state: 'open', retryAfterMs: 10_000 }])
+})
+
+test('a breaker of the service opens over its failures, refuses without asking, and lets a trial through later', async () => {
+  await using rig = new BusRig()
+  const directory = await directoryWith(rig, ['http://a', 'http://b'])
+  let answer = (): Response => new Response('down', { status: 503 })
+  const web = new Web({ a: () => answer(), b: () => answer() })
+  const policy = circuitBreaker({ trip: { consecutive: 2 }, openMs: 1_000 })
+  const options: FetchOptions = { fetch: web.fetch, policy }
+  // The response is the caller's also where it is a failure for the breaker.
+  for (let count = 0; count < 2; count++) expect(await (await directory.fetch('payments', 'x', options)).text()).toBe('down')
+  const before = web.asked.length
+  expect(await rejection(directory.fetch('payments', 'x', options))).toMatchObject({ code: 'resilience.circuit_open', details: { name: 'payments' } })
+  expect(web.asked).toHaveLength(before)
+  answer = ok
+  await rig.clock.advance(1_001)
+  expect((await directory.fetch('payments', 'x', options)).status).toBe(200)
+  expect(rig.kinds('circuit-changed').filter(({ name }) => name === 'payments').map(({ state }) => state)).toEqual(['open', 'half-open', 'closed'])
+})
+
+test('a policy repeats what may be repeated, gives something else, and keeps to the time limit', async () => {
+  await using rig = new BusRig()
+  const directory = await directoryWith(rig, ['http://a'])
+  let failures = 2
+  const web = new Web({ a: () => (failures-- > 0 ? new Response('', { status: 500 }) : ok()) })
+  const again = retry({ attemptsMax: 3, initialMs: 1 })
+  const got = directory.fetch('payments', 'x', { fetch: web.fetch, policy: again })
+  await rig.clock.advance(50)
+  expect([(await got).status, web.asked.length]).toEqual([200, 3])
+  failures = 2
+  const posted = directory.fetch('payments', 'x', { fetch: web.fetch, method: 'POST', policy: again })
+  await rig.clock.advance(50)
+  expect([(await posted).status, web.asked.length]).toEqual([500, 4])
+  const hanging = new Web({ a: () => new Promise(() => {}) })
+  const other = new Response('from the cache')
+  const instead = directory.fetch('payments', 'x', { fetch: hanging.fetch, timeoutMs: 1_000, policy: compose(fallback({ value: other }), timeout(100)) })
+  const late = rejection(directory.fetch('payments', 'x', { fetch: hanging.fetch, timeoutMs: 1_000, policy: timeout(5_000) }))
+  await rig.clock.advance(1_100)
+  expect(await instead).toBe(other)
+  expect(await late).toMatchObject({ code: 'discovery.fetch_timeout', details: { timeoutMs: 1_000 } })
 })

@@ -26,6 +26,8 @@ export interface DemoJson extends Totals {
   readonly orders: Readonly<Record<'placed' | 'started' | 'fulfilled' | 'cancelled' | 'compensated' | 'failed' | 'open' | 'unheard', number>>
   readonly books: { readonly movements: number; readonly pieces: number; readonly entries: number; readonly balance: string; readonly doubled: number }
   readonly retries: number
+  readonly prices: { readonly answered: number; readonly byFallback: number; readonly failed: number }
+  readonly sightings: { readonly joined: number; readonly suspect: number; readonly down: number; readonly stopped: number }
   readonly deadLetterList: readonly { readonly id: string; readonly group: string; readonly type: string; readonly reason: string }[]
   readonly answer?: { readonly entries: number; readonly balance: string }
   readonly isComplete: boolean

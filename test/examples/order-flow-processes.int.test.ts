@@ -15,7 +15,7 @@ const CHAOS_MS_MAX = 300_000
 
 /** Numbers of the services' processes; each is there before its service does anything. */
 async function processesOf(run: DemoRun): Promise<readonly number[]> {
-  const services = ['shop', 'stock', 'billing', 'reporting', 'orders']
+  const services = ['shop', 'stock', 'billing', 'reporting', 'orders', 'till']
   return await Promise.all(services.map((service) => until(() => run.fact(service, 'ready-1') ?? 0, { what: `the process of ${service}` })))
 }
 
@@ -41,6 +41,9 @@ test.each(['sqlite', 'nats', 'rabbitmq', 'postgres'])('generated invoices come t
   expect(result.serviceKills).toBeGreaterThanOrEqual(1)
   expect(result.brokerKills).toBeGreaterThanOrEqual(1)
   expect(result.kills).toBe(result.serviceKills + result.brokerKills)
+  // A price was asked all the time, of instances that came and went before the eyes of who asked.
+  expect(result.prices).toMatchObject({ failed: 0, answered: expect.toSatisfy((count: number) => count > 0) })
+  expect(result.sightings.joined).toBeGreaterThanOrEqual(7)
 })
 
 // The file of real invoices is no part of the repository; order-flow.int.test.ts says where it is missed.
@@ -97,7 +100,7 @@ test('on a broker that runs already, one demo after the other has its own figure
 test('--keep leaves the files of the services, and a second run into the same folder is refused', { timeout: DEMO_MS_MAX }, async () => {
   const dir = mkdtempSync(join(tmpdir(), 'trunkline-keep-'))
   await demoJson(['--transport', 'memory', '--invoices', '10', '--keep', dir])
-  expect(['shop.db', 'stock.db', 'billing.db', 'reporting.db', 'orders.db'].filter((file) => !existsSync(join(dir, file)))).toEqual([])
+  expect(['shop.db', 'stock.db', 'billing.db', 'reporting.db', 'orders.db', 'till.db'].filter((file) => !existsSync(join(dir, file)))).toEqual([])
   expect(await demo('--keep', dir)).toMatchObject({ code: 2, stderr: expect.stringContaining('--keep needs a new or empty folder') })
   rmSync(dir, { recursive: true })
 })

@@ -19,6 +19,11 @@ function expectWhole({ placed, started, fulfilled, cancelled, compensated, faile
   expect(Math.min(fulfilled, cancelled, compensated)).toBeGreaterThan(0)
 }
 
+/** Customers were told a price each time that they asked. */
+function expectNoPriceUnanswered({ answered, byFallback, failed }: DemoJson['prices']): void {
+  expect([answered + byFallback > 0, failed]).toEqual([true, 0])
+}
+
 describe('generated invoices', () => {
   test.each(TRANSPORTS)('come to their independent totals on %s', { timeout: DEMO_MS_MAX }, async (transport) => {
     const result = await demoJson(['--transport', transport, '--invoices', '150', '--seed', '7'])
@@ -29,6 +34,7 @@ describe('generated invoices', () => {
     expect(result.answer?.entries).toBeGreaterThanOrEqual(150)
     expect(result.books).toMatchObject({ ...result.answer, doubled: 0 })
     expectWhole(result.orders)
+    expectNoPriceUnanswered(result.prices)
   })
 
   test('are shared by several instances of every service', { timeout: DEMO_MS_MAX }, async () => {
@@ -40,6 +46,8 @@ describe('generated invoices', () => {
     if (service !== 'orders') expect(figuresOf(result)).not.toEqual(totalsOf(1, 30))
     expect(result.isComplete).toBe(false)
     expect(result.problem).toContain('nothing has moved for 2 s')
+    expectNoPriceUnanswered(result.prices)
+    expect(result.prices.answered > 0).toBe(service !== 'stock')
   })
 })
 

@@ -1,9 +1,11 @@
-import { type Bus, type Clock, createBus, query, resilience, silentLogger, systemClock } from '../../src/index.ts'
+import { type Bus, type Clock, command, createBus, query, resilience, silentLogger, systemClock } from '../../src/index.ts'
 import type { BusOptions, ProviderOptions } from '../../src/index.ts'
 import { sleep } from '../../src/core/clock.ts'
 import { z } from 'zod'
 
 export const Look = query('stock.look', { request: z.object({ sku: z.string() }), response: z.object({ left: z.int() }) })
+/** The same to be done: a command. */
+export const Count = command('stock.count', { schema: z.object({ sku: z.string() }), response: z.object({ left: z.int() }) })
 
 /** A provider whose handler takes `takesMs`, and two services that ask it. */
 export interface Trio extends AsyncDisposable {
@@ -28,6 +30,10 @@ export async function trio({ transport, clock = systemClock, takesMs, inFlightMa
     await sleep(clock, takesMs)
     return { left: 1 }
   })
+  provider.handle(Count, { inFlightMax }, async () => {
+    await sleep(clock, takesMs)
+    return { left: 1 }
+  })
   const [noisy, quiet] = [bus('noisy'), bus('quiet')]
   for (const one of [provider, noisy, quiet]) await one.start()
   return {
@@ -45,10 +51,10 @@ export interface Outcomes {
 }
 
 /** Asks once, and notes how it ended. */
-export async function noted(bus: Bus, outcomes: Outcomes, clock: Clock = systemClock): Promise<void> {
+export async function noted(bus: Bus, outcomes: Outcomes, clock: Clock = systemClock, what: typeof Look | typeof Count = Look): Promise<void> {
   const sinceMs = clock.monotonicMs()
   try {
-    await bus.ask(Look, { sku: 'a' }, { timeoutMs: 2_000 })
+    await bus.ask(what, { sku: 'a' }, { timeoutMs: 2_000 })
     outcomes.answeredMs.push(clock.monotonicMs() - sinceMs)
   } catch (error) {
     outcomes.codes.push(error instanceof Error && 'code' in error ? String(error.code) : 'unknown')

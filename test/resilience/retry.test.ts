@@ -26,6 +26,7 @@ describe('a retry', () => {
     ['command', false, new TrunklineError('bus.ask_timeout', { type: 'stock.reserve', timeoutMs: 5 }), 1],
     ['command', true, new TrunklineError('bus.ask_timeout', { type: 'stock.reserve', timeoutMs: 5 }), 3],
     ['command', false, new TrunklineError('bus.callee_overloaded', { type: 'stock.reserve', problem: 'full', retryAfterMs: 5 }), 3],
+    ['command', false, new TrunklineError('bus.callee_overloaded', { type: 'stock.reserve', problem: 'full', retryAfterMs: 5, hasBegun: true }), 1],
     ['query', false, new TrunklineError('contract.declared_error', { type: 'pricing.quote', name: 'unknownSku', data: {} }), 1],
     ['query', false, new TrunklineError('bus.answer_failed', { type: 'pricing.quote', code: 'contract.payload_invalid', problem: 'x' }), 1],
     ['query', false, new TrunklineError('resilience.circuit_open', { name: 'pricing.quote', retryAfterMs: 5 }), 1],

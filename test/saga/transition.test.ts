@@ -397,6 +397,20 @@ describe('operators', () => {
     expect(play.instance).toMatchObject({ status: 'ended', outcome: 'compensated' })
   })
 
+  test('undo after the end what had been given up, and it ends as what it was undone for', () => {
+    const play = started()
+    play.message(Reserved, { ...one, shelf: 'A' })
+    play.message(Declined, { ...one, why: 'no' })
+    play.act('skip-step', 'reserve')
+    expect(play.instance).toMatchObject({ status: 'ended', outcome: 'failed' })
+    play.act('retry-step', 'reserve')
+    expect(play.instance).toMatchObject({ status: 'compensating' })
+    expect(play.types).toEqual(['reserve', 'charge', 'release', 'release'])
+    play.message(Released, one)
+    expect(play.instance).toMatchObject({ status: 'ended', outcome: 'compensated', timers: {} })
+    expect(play.kinds('ended')).toMatchObject([{ data: { outcome: 'failed' } }, { data: { outcome: 'compensated', isAgain: true } }])
+  })
+
   test('are refused what does not fit, and act once by one id', () => {
     const play = started()
     expect(thrown(() => play.act('resume'))).toMatchObject({ code: 'saga.action_refused' })

@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util'
 import { PAIRS, type Planted, SAGA_PAIRS } from './plan.ts'
 import { type TortureResult, torture } from './torture.ts'
 
-const PLANTED: readonly Planted[] = ['ack-before-commit', 'no-inbox', 'delete-before-publish', 'checkpoint-by-id', 'alarm-lost', 'sent-before-append', 'compensation-skipped']
+const PLANTED: readonly Planted[] = ['ack-before-commit', 'no-inbox', 'delete-before-publish', 'checkpoint-by-id', 'alarm-lost', 'sent-before-append', 'compensation-skipped', 'conflict-burns-attempts']
 
 const HELP = `npm run torture -- --store sqlite|postgres|eventstoredb --transport sqlite|nats|rabbitmq|postgres --kills N [--json]
 
@@ -15,9 +15,9 @@ nothing is lost, doubled or out of order.
   --transport T   what carries the messages (default sqlite); the pairs are ${PAIRS.map((pair) => pair.join('+')).join(', ')}
   --sagas         each transfer is a saga with compensations, over ${SAGA_PAIRS.map((pair) => pair.join('+')).join(', ')}
   --kills N       kills, each followed by seen progress (default 20)
-  --per-second N  transfers a second that each of two producers asks for (default 20, with eventstoredb 5)
+  --per-second N  transfers a second that each of two producers asks for (default 20, with eventstoredb or sagas 5, with both 1)
   --seed N        the order of the kills (default 1)
-  --planted BUG   over postgres and nats, with a bug in it that must be found, the last three with --sagas:
+  --planted BUG   over postgres and nats, with a bug in it that must be found, the last four with --sagas:
                   ${PLANTED.join(', ')}
   --logs DIR      keep what processes and servers have logged
   --json          the result as JSON

@@ -7,11 +7,11 @@ export const PAIRS: readonly (readonly [StoreKind, TransportKind])[] = [
   ['sqlite', 'sqlite'], ['sqlite', 'nats'], ['sqlite', 'rabbitmq'], ['postgres', 'nats'], ['postgres', 'rabbitmq'], ['postgres', 'postgres'], ['eventstoredb', 'nats'],
 ]
 /** What is tortured together with sagas. */
-export const SAGA_PAIRS: readonly (readonly [StoreKind, TransportKind])[] = [['sqlite', 'sqlite'], ['postgres', 'nats'], ['postgres', 'rabbitmq']]
+export const SAGA_PAIRS: readonly (readonly [StoreKind, TransportKind])[] = [['sqlite', 'sqlite'], ['postgres', 'nats'], ['postgres', 'rabbitmq'], ['eventstoredb', 'nats']]
 /** A bug that is planted on purpose, to see the torture find it. */
 export type Planted = 'ack-before-commit' | 'no-inbox' | 'delete-before-publish' | 'checkpoint-by-id' | SagaPlanted | 'none'
 /** Bugs that only sagas can have. */
-export type SagaPlanted = 'alarm-lost' | 'sent-before-append' | 'compensation-skipped'
+export type SagaPlanted = 'alarm-lost' | 'sent-before-append' | 'compensation-skipped' | 'conflict-burns-attempts'
 
 /** Which processes there are. */
 export type Role = 'producer' | 'ledger' | 'audit' | 'sagas' | 'relay'

@@ -2,12 +2,13 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { Pool } from 'pg'
 import { postgresBackend } from '../../src/adapters/postgres/index.ts'
 import type { LogPage, Selection, Store, StoredEvent, Transport } from '../../src/index.ts'
-import type { NewOutboxRow, StoreBackend, UnitTransaction } from '../../src/outbox/port.ts'
+import type { StoreBackend } from '../../src/outbox/port.ts'
 import { storeOf } from '../../src/outbox/store.ts'
-import type { StoreOptions } from '../../src/outbox/store-options.ts'
+import { type StoreOptions, storeSettings } from '../../src/outbox/store-options.ts'
 import type { EventLog, FollowOptions } from '../../src/store/port.ts'
 import { laidOver } from '../conformance/bent-transport.ts'
 import type { WorkerPlan } from './plan.ts'
+import { BurningStore, contended, losingAlarms, sendingFirst, skippingCompensations, withUnits } from './saga-bugs.ts'
 import { Refund, Refunded } from './saga-contracts.ts'
 
 // Bugs that the torture must find. They live here and never in the library.
@@ -20,16 +21,12 @@ export function plantedStore(plan: WorkerPlan, options: StoreOptions): Store<obj
   const inner: Backend = postgresBackend({ connectionString: plan.storeAddress, poolMax: 6 })
   if (plan.planted === 'no-inbox') return storeOf(withoutInbox(inner), options)
   if (plan.planted === 'delete-before-publish') return storeOf(deletingFirst(inner), options)
-  if (plan.planted === 'alarm-lost') return storeOf(losingAlarms(inner), options)
-  if (plan.planted === 'sent-before-append' && plan.role === 'sagas') return storeOf(sendingFirst(inner), options)
-  if (plan.planted === 'compensation-skipped') return storeOf(skippingCompensations(inner), options)
+  if (plan.planted === 'alarm-lost') return storeOf(losingAlarms(inner, () => Math.random() < 0.1), options)
+  if (plan.planted === 'sent-before-append' && plan.role === 'sagas') return storeOf(sendingFirst(inner, () => delay(GAP_MS)), options)
+  if (plan.planted === 'compensation-skipped') return storeOf(skippingCompensations(inner, Refund.type, Refunded.type, ({ id }: { readonly id: string }) => ({ id })), options)
+  if (plan.planted === 'conflict-burns-attempts' && plan.role === 'sagas') return new BurningStore(contended(inner, isBusy), storeSettings(options))
   if (plan.planted === 'checkpoint-by-id') return storeOf(followingIds(inner, plan.storeAddress), options)
   return storeOf(inner, options)
-}
-
-/** A database whose transactions are different. */
-function withUnits(inner: Backend, bend: (tx: UnitTransaction<object>) => Partial<UnitTransaction<object>>): Backend {
-  return laidOver(inner, { transact: (work, options) => inner.transact((tx) => work(laidOver(tx, bend(tx))), options) })
 }
 
 /** Every message is new. */
@@ -40,30 +37,11 @@ function withoutInbox(inner: Backend): Backend {
   }))
 }
 
-/** One in ten alarms is never set. */
-function losingAlarms(inner: Backend): Backend {
-  return withUnits(inner, (tx) => ({ putTimer: (timer) => (Math.random() < 0.1 ? Promise.resolve() : tx.putTimer(timer)) }))
-}
-
-/** What a saga sends leaves before its events are appended, and so also where they never are. */
-function sendingFirst(inner: Backend): Backend {
-  return withUnits(inner, () => ({
-    write: async (rows) => {
-      await inner.transact((other) => other.write(rows))
-      await delay(GAP_MS)
-    },
-  }))
-}
-
-/** Who should be told to give the money back is passed over, and the saga hears that it was done. */
-function skippingCompensations(inner: Backend): Backend {
-  return withUnits(inner, (tx) => ({
-    write: (rows) => tx.write(rows.map((row): NewOutboxRow => {
-      if (row.message.type !== Refund.type) return row
-      const { id }: { id: string } = JSON.parse(Buffer.from(row.message.body).toString())
-      return { ...row, kind: 'event', message: { ...row.message, type: Refunded.type, body: Buffer.from(JSON.stringify({ id })) } }
-    })),
-  }))
+/** One instance in ten is changed by others, for six seconds in nine. */
+function isBusy(stream: string): boolean {
+  let sum = 0
+  for (const letter of stream) sum = (sum * 33 + letter.charCodeAt(0)) % 1_000
+  return sum % 10 === 0 && stream.startsWith('saga_') && Math.floor(Date.now() / 3_000) % 3 !== 0
 }
 
 /** Rows are gone from the outbox before anybody has published them (O-02). */

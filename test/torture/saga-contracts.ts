@@ -22,6 +22,13 @@ export const TakenBack = event('torture.taken-back', { schema: only, key })
 export const Confirm = command('torture.confirm', { schema: only, key })
 export const Confirmed = event('torture.confirmed', { schema: only, key })
 
+// Where accounts are streams, these stand in them.
+
+/** Somebody wants a transfer, and it was committed. */
+export const TransferWished = event('torture.transfer-wished', { schema: wanted })
+/** What a step has done to an account. */
+export const LegDone = event('torture.leg-done', { schema: z.object({ id: z.string(), place: z.string(), cents: z.int() }) })
+
 /** What an id decides: one in ten debits and one in ten credits are refused, one in ten confirmations never comes, one in ten when the time for it is just over. */
 export function fateOf(id: string): 'debit-refused' | 'credit-refused' | 'unconfirmed' | 'confirmed-late' | 'fulfilled' {
   let sum = 0

@@ -1,12 +1,24 @@
 import { type AllStreamRecordedEvent, EventStoreDBClient, FORWARDS, START, type Position } from '@eventstore/db-client'
 import type { Ledger, Progress } from './ledger.ts'
 import { OPENING_CENTS } from './plan.ts'
-import { type Asked, type Books, type Effect, PLACES, type Place } from './reckoning.ts'
+import type { Asked, Books, Effect } from './reckoning.ts'
 
 const PAGE = 2_000
 const READ_MS = 10_000
 
 type Data = Readonly<Record<string, unknown>>
+
+/** An event of a stream of the torture. */
+export interface StreamRecord {
+  /** Category and name of its stream. */
+  readonly category: string
+  readonly name: string
+  readonly type: string
+  readonly data: Data
+}
+
+/** What one event means: a transfer that was asked for, or an effect, perhaps one that moves money. */
+export type Meaning = { readonly asked: Asked } | { readonly effect: Effect; readonly account?: string; readonly cents?: number }
 
 /** Accounts as streams: everything is folded from the log, in the order of the log. */
 export class StreamLedger implements Ledger {
@@ -16,11 +28,16 @@ export class StreamLedger implements Ledger {
   readonly #asked: Asked[] = []
   readonly #effects: Effect[] = []
   readonly #cents = new Map<string, number>()
-  readonly #ids: Readonly<Record<Place, Set<string>>> = { ledger: new Set(), audit: new Set(), tally: new Set() }
+  readonly #ids = new Map<string, Set<string>>()
+  readonly #places: readonly string[]
+  readonly #meaningOf: (event: StreamRecord) => Meaning | undefined
   #reading: Promise<void> = Promise.resolve()
 
-  constructor(address: string) {
+  /** @param places where each transfer must have an effect in the end. */
+  constructor(address: string, places: readonly string[], meaningOf: (event: StreamRecord) => Meaning | undefined) {
     this.#address = address
+    this.#places = places
+    this.#meaningOf = meaningOf
   }
 
   /** An account begins with its opening money, and nobody writes that down. */
@@ -35,7 +52,7 @@ export class StreamLedger implements Ledger {
     } catch {
       return undefined
     }
-    return new Map(PLACES.map((place) => [place, this.#ids[place].size]))
+    return new Map([...this.#ids].map(([place, ids]) => [place, ids.size]))
   }
 
   async isComplete(): Promise<boolean> {
@@ -44,7 +61,7 @@ export class StreamLedger implements Ledger {
     } catch {
       return false
     }
-    return PLACES.every((place) => this.#asked.every(({ id }) => this.#ids[place].has(id)))
+    return this.#places.every((place) => this.#asked.every(({ id }) => this.#ids.get(place)?.has(id) === true))
   }
 
   async books(): Promise<Books> {
@@ -89,21 +106,36 @@ export class StreamLedger implements Ledger {
   #fold(event: AllStreamRecordedEvent): void {
     const { streamId, type } = event
     const dash = streamId.indexOf('-')
-    const [category, name] = [streamId.slice(0, dash), streamId.slice(dash + 1)]
-    if (category !== 'account' && category !== 'tally') return
-    const data = dataOf(event)
-    const [id, n, cents] = [String(data['id']), Number(data['n']), Number(data['cents'])]
-    if (type === 'torture.transfer-asked') this.#asked.push({ id, from: name, to: String(data['to']), cents, n })
-    if (type === 'torture.money-moved') this.#done({ place: 'ledger', id, name, n }, name, cents)
-    if (type === 'torture.money-received') this.#done({ place: 'audit', id, name: String(data['from']), n }, name, cents)
-    if (type === 'torture.tallied') this.#done({ place: 'tally', id, name, n }, name, 0)
-  }
-
-  #done(effect: Effect & { readonly place: Place }, account: string, cents: number): void {
+    if (dash < 1 || streamId.startsWith('trunkline-') || streamId.startsWith('$')) return
+    const meaning = this.#meaningOf({ category: streamId.slice(0, dash), name: streamId.slice(dash + 1), type, data: dataOf(event) })
+    if (meaning === undefined) return
+    if ('asked' in meaning) {
+      this.#asked.push(meaning.asked)
+      return
+    }
+    const { effect, account, cents = 0 } = meaning
     this.#effects.push(effect)
-    this.#ids[effect.place].add(effect.id)
-    this.#cents.set(account, (this.#cents.get(account) ?? OPENING_CENTS) + cents)
+    const ids = this.#ids.get(effect.place) ?? new Set()
+    this.#ids.set(effect.place, ids.add(effect.id))
+    if (account !== undefined) this.#cents.set(account, (this.#cents.get(account) ?? OPENING_CENTS) + cents)
   }
+}
+
+/** Transfers between accounts. */
+export function transferMeaning({ category, name, type, data }: StreamRecord): Meaning | undefined {
+  if (category !== 'account' && category !== 'tally') return undefined
+  const [id, n, cents] = [String(data['id']), Number(data['n']), Number(data['cents'])]
+  if (type === 'torture.transfer-asked') return { asked: { id, from: name, to: String(data['to']), cents, n } }
+  if (type === 'torture.money-moved') return { effect: { place: 'ledger', id, name, n }, account: name, cents }
+  if (type === 'torture.money-received') return { effect: { place: 'audit', id, name: String(data['from']), n }, account: name, cents }
+  return type === 'torture.tallied' ? { effect: { place: 'tally', id, name, n } } : undefined
+}
+
+/** The same as sagas: what their steps have done, and how they have ended. */
+export function sagaMeaning({ category, name, type, data }: StreamRecord): Meaning | undefined {
+  if (category === 'wish') return { asked: { id: String(data['id']), from: String(data['from']), to: String(data['to']), cents: Number(data['cents']), n: 1 } }
+  if (category === 'account') return { effect: { place: String(data['place']), id: String(data['id']), name, n: 1 }, account: name, cents: Number(data['cents']) }
+  return category === 'saga_transfer' && type === 'saga.ended' ? { effect: { place: 'ended', id: name, name: String(data['outcome']), n: 1 } } : undefined
 }
 
 /** Data that is JSON comes parsed, everything else as bytes. */

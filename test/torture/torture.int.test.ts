@@ -13,6 +13,14 @@ describe('money that is moved while processes, brokers and databases are killed'
   })
 })
 
+describe('transfers that are sagas', () => {
+  test.each([['sqlite', 'sqlite'], ['postgres', 'nats']] as const)('all end, with each effect and each compensation once, over %s and %s', { timeout: 180_000 }, async (store, transport) => {
+    const result = await torture({ store, transport, kills: 5, isSagas: true })
+    expect(result).toMatchObject({ ...RIGHT, kills: 5, frozen: 1 })
+    expect(result.requests).toBeGreaterThan(25)
+  })
+})
+
 describe('a planted bug', () => {
   const bugs: readonly (readonly [Planted, 'lost' | 'doubled', Mix])[] = [
     ['no-inbox', 'doubled', { service: 100, relay: 0, server: 0 }],

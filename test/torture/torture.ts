@@ -12,7 +12,7 @@ import { LEASE_MS, OPENING_CENTS, type Planted, type Role, type StoreKind, type 
 import { PLACES, type Reckoning, reckon } from './reckoning.ts'
 import { SAGA_PLACES, reckonSagas } from './saga-reckoning.ts'
 import { RowLedger } from './row-ledger.ts'
-import { StreamLedger } from './stream-ledger.ts'
+import { StreamLedger, sagaMeaning, transferMeaning } from './stream-ledger.ts'
 import { MIX, type Mix, type Target, randomOf, targetsOf } from './strikes.ts'
 
 /** What to torture, and how much. */
@@ -20,7 +20,7 @@ export interface TortureOptions {
   readonly store: StoreKind
   readonly transport: TransportKind
   readonly kills: number
-  /** Transfers a second that each of two producers asks for. Default 20; 5 as sagas, and over EventStoreDB, where all units of a store take turns. */
+  /** Transfers a second that each of two producers asks for. Default 20; 5 as sagas, and over EventStoreDB, where all units of a store take turns; 1 as sagas there. */
   readonly perSecond?: number
   readonly accounts?: number
   readonly planted?: Planted
@@ -112,7 +112,9 @@ class Run {
   async through(): Promise<TortureResult> {
     const { store, transport, kills } = this.#options
     const addresses = await this.#startServers()
-    const ledger: Ledger = store === 'eventstoredb' ? new StreamLedger(addresses.store) : new RowLedger(store === 'sqlite', addresses.store, this.#options.isSagas === true ? ['ended'] : PLACES)
+    const { isSagas = false } = this.#options
+    const places = isSagas ? ['ended'] : PLACES
+    const ledger: Ledger = store === 'eventstoredb' ? new StreamLedger(addresses.store, places, isSagas ? sagaMeaning : transferMeaning) : new RowLedger(store === 'sqlite', addresses.store, places)
     this.#ledger = ledger
     await ledger.setUp(this.#options.accounts ?? 12)
     await this.#startCrew(addresses)
@@ -160,7 +162,7 @@ class Run {
   }
 
   async #startCrew(addresses: Addresses): Promise<void> {
-    const { store, transport, planted = 'none', isSagas = false, perSecond = isSagas || store === 'eventstoredb' ? 5 : 20, accounts = 12 } = this.#options
+    const { store, transport, planted = 'none', isSagas = false, perSecond = isSagas && store === 'eventstoredb' ? 1 : isSagas || store === 'eventstoredb' ? 5 : 20, accounts = 12 } = this.#options
     const shared: Omit<WorkerPlan, 'role' | 'instance'> = {
       store, transport, planted, isSagas, perSecond, accounts, storeAddress: addresses.store, transportAddress: addresses.transport, stopFile: join(this.#dir, 'stop'),
     }

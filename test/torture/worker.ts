@@ -57,7 +57,7 @@ const transport = transportOf(plan, store)
 const bent = plan.planted === 'ack-before-commit' ? ackingFirst(transport) : plan.planted === 'no-inbox' ? ackingLate(transport) : transport
 const bus = createBus({ service: { name: plan.role }, transport: bent, outbox: store.outbox, logger })
 const services = plan.store === 'eventstoredb' ? streamServices(store) : rowServices(store, plan)
-const sagaServices = new SagaServices(store)
+const sagaServices = new SagaServices(store, plan.store !== 'eventstoredb')
 if (plan.role === 'ledger' && plan.isSagas) sagaServices.legs(bus)
 else if (plan.role === 'ledger') services.ledger(bus)
 if (plan.role === 'sagas') sagaServices.sagas(bus)

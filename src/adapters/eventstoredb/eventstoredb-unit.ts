@@ -42,7 +42,7 @@ export class EsdbUnit implements UnitTransaction<undefined> {
   readonly #versions = new Map<string, number | undefined>()
   readonly #epochs = new Map<string, bigint>()
   #staged: Staged | undefined
-  #isSynced = false
+  #synced: Promise<void> | undefined
   #isOver = false
   /** What must not be swallowed: a unit that could not do all that it was told does nothing. */
   #failure: TrunklineError | undefined
@@ -278,9 +278,8 @@ export class EsdbUnit implements UnitTransaction<undefined> {
 
   async #sync(operation: string): Promise<void> {
     this.#check(operation)
-    if (this.#isSynced) return
-    this.#isSynced = true
-    await this.#parts.desk.refresh()
+    this.#synced ??= this.#parts.desk.refresh()
+    await this.#synced
     this.#check(operation)
   }
 

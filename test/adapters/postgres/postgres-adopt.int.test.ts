@@ -1,5 +1,4 @@
 import { expect, test } from 'vitest'
-import { until } from '../../servers/until.ts'
 import { newEvent, openStore, outboxRow, postgresRig, readAll } from './postgres-rig.ts'
 
 const rig = postgresRig()

@@ -1,0 +1,56 @@
+import { describe, expect, test } from 'vitest'
+import type { UnitOutcome, UnitRequest } from '../../src/bus/port.ts'
+import { UnitBatcher } from '../../src/saga/unit-batcher.ts'
+import { Gate } from '../bus/bus-rig.ts'
+
+function request(group: string): UnitRequest {
+  return { group, message: { id: group, source: '/test', type: 'test.thing', version: 1, body: Buffer.from('{}'), time: '', correlationId: '', hops: 0 } as never, isRedriven: false, signal: new AbortController().signal, work: () => undefined, encodeAnswer: undefined }
+}
+
+/** A store that says what it was asked for, and answers when it is let. */
+class SlowStore {
+  readonly batches: string[] = []
+  readonly gates: Gate[] = []
+
+  run = (one: UnitRequest): Promise<UnitOutcome> => this.runMany([one]).then(([outcome]) => outcome ?? { kind: 'failed', error: 'none' })
+
+  runMany = async (requests: readonly UnitRequest[]): Promise<readonly UnitOutcome[]> => {
+    this.batches.push(requests.map(({ group }) => group).join(' '))
+    const gate = new Gate()
+    this.gates.push(gate)
+    await gate.opened
+    return requests.map(({ group }) => ({ kind: 'done', value: group }))
+  }
+}
+
+describe('units of different instances', () => {
+  test('share the next transaction while two are under way, and each gets its own outcome', async () => {
+    const store = new SlowStore()
+    const batcher = new UnitBatcher(store)
+    const outcomes = Promise.all(['a', 'b', 'c', 'd', 'e'].map((group) => batcher.run(request(group))))
+    expect(store.batches).toEqual(['a', 'b'])
+    store.gates[0]?.open()
+    await Promise.resolve()
+    for (let turn = 0; turn < 20; turn++) await Promise.resolve()
+    expect(store.batches).toEqual(['a', 'b', 'c d e'])
+    for (const gate of store.gates) gate.open()
+    expect((await outcomes).map((outcome) => outcome.kind === 'done' && outcome.value)).toEqual(['a', 'b', 'c', 'd', 'e'])
+  })
+
+  test('fail where the store refuses to begin, and the next ones are run all the same', async () => {
+    let isClosed = true
+    const store = new SlowStore()
+    const batcher = new UnitBatcher({
+      run: (one) => {
+        if (isClosed) throw new Error('closed')
+        return store.run(one)
+      },
+      runMany: store.runMany,
+    })
+    expect(await batcher.run(request('a'))).toMatchObject({ kind: 'failed' })
+    isClosed = false
+    const outcome = batcher.run(request('b'))
+    store.gates[0]?.open()
+    expect(await outcome).toEqual({ kind: 'done', value: 'b' })
+  })
+})
