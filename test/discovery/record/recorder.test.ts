@@ -113,7 +113,10 @@ test.each(['refused', 'answer lost'] as const)('what happens while the store fai
   await rig.clock.advance(10_000)
   expect(shop.bus.health().reasons).toEqual([])
   expect(await standing(rig, shop, seenBy)).toEqual({ 'shop-0': 'up', 'stock-0': 'up' })
-  expect((await rig.record()).filter(({ what }) => what === 'stock-0 up')).toHaveLength(1)
+  const written = (await rig.record()).map(({ what }) => what)
+  expect(written.filter((what) => what === 'stock-0 up')).toHaveLength(1)
+  // What was stored already is recognised: nobody has to state everything anew.
+  expect(written.filter((what) => what === 'directory-recorded')).toHaveLength(1)
 })
 
 test('a time at which nobody recorded is told from one at which nothing happened', async () => {
