@@ -32,6 +32,38 @@ describe('those who watch', () => {
     expect(counters.snapshot()).toMatchObject({ started: 1, compensated: 1, compensations: 1, compensationFailures: 1, transitions: 8 })
   })
 
+  test('count each end under its outcome, once, and each quarantine', () => {
+    const counters = new SagaCounters()
+    const run = (script: (play: Play, tell: (work: () => ReturnType<Play['give']>) => void) => void): void => {
+      const play = new Play(order)
+      const tell = (work: () => ReturnType<Play['give']>): void => {
+        const before = play.instance
+        for (const observation of observationsOf({ family, id: 'o-1', before, transition: work() })) counters.count(observation)
+      }
+      tell(() => play.message(Placed, { ...one, cents: 1 }))
+      script(play, tell)
+    }
+    run((play, tell) => {
+      tell(() => play.message(Reserved, { ...one, shelf: 'A' }))
+      tell(() => play.message(Charged, one))
+    })
+    run((play, tell) => {
+      tell(() => play.act('cancel'))
+      tell(() => play.message(Released, one))
+    })
+    run((play, tell) => {
+      tell(() => play.act('cancel'))
+      // The last of its three tries is not answered either: it is parked, given up, and redone.
+      for (let tries = 0; tries < 5; tries++) tell(() => play.alarm('undo:reserve'))
+      tell(() => play.act('skip-step', 'reserve'))
+      expect(play.instance).toMatchObject({ status: 'ended', outcome: 'failed' })
+      tell(() => play.act('retry-step', 'reserve'))
+      tell(() => play.message(Released, one))
+      expect(play.instance).toMatchObject({ status: 'ended', outcome: 'cancelled' })
+    })
+    expect(counters.snapshot()).toMatchObject({ started: 3, completed: 1, cancelled: 1, compensated: 0, failed: 1, compensations: 2, compensationFailures: 3, quarantined: 1 })
+  })
+
   test('are warned once when a stream grows long, and told nothing where nothing happened', () => {
     const play = new Play(order)
     play.message(Placed, { ...one, cents: 1 })
