@@ -59,8 +59,9 @@ export class SimInstance implements Host {
   #view(random: Random): BusView {
     const up = { state: 'up', reasons: [] } as const
     const none = { accepts: [], sends: [] }
+    const clock = this.#ownClock()
     return {
-      service: { name: this.service, version: '1.0.0' }, instance: this.address, clock: this.#ownClock(), random, logger: silentLogger, side: this.#net.side(this),
+      service: { name: this.service, version: '1.0.0' }, instance: this.address, clock, random, logger: silentLogger, policyHost: { clock, random, emit: () => undefined }, side: this.#net.side(this),
       linkState: () => this.#net.linkState(this), health: () => up, healthChanged: () => undefined, observe: () => () => undefined, inFlight: () => 0, contracts: () => none,
     }
   }
