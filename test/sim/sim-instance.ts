@@ -61,7 +61,7 @@ export class SimInstance implements Host {
     const none = { accepts: [], sends: [] }
     const clock = this.#ownClock()
     return {
-      service: { name: this.service, version: '1.0.0' }, instance: this.address, clock, random, logger: silentLogger, policyHost: { clock, random, emit: () => undefined }, side: this.#net.side(this),
+      service: { name: this.service, version: '1.0.0' }, instance: this.address, clock, random, policyHost: { clock, random, emit: () => undefined }, logger: silentLogger, side: this.#net.side(this),
       linkState: () => this.#net.linkState(this), health: () => up, healthChanged: () => undefined, observe: () => () => undefined, inFlight: () => 0, contracts: () => none,
     }
   }
