@@ -16,6 +16,8 @@ export interface Call {
   readonly principal: Principal | undefined
   /** Id of the message: derived where the request can be repeated, else fresh. */
   readonly id: string
+  /** True where the caller has made it recognisable, so that it may be done twice. */
+  readonly isRepeatable: boolean
   readonly timeoutMs: number
   readonly signal: AbortSignal
 }
@@ -44,7 +46,7 @@ export async function runCall(bus: Bus, call: Call): Promise<Answer> {
     await bus.send(plan.target as unknown as AnyCommand, data, { ...shared, timeoutMs: call.timeoutMs })
     return { status: plan.successStatus, body: ACCEPTED_TEXT(id), etag: undefined }
   }
-  return await asked(bus, call, data, { ...shared, timeoutMs: call.timeoutMs, signal: call.signal })
+  return await asked(bus, call, data, { ...shared, ...balanceOf(call), timeoutMs: call.timeoutMs, signal: call.signal })
 }
 
 async function asked(bus: Bus, { plan }: Call, data: unknown, options: AskOptions): Promise<Answer> {
@@ -77,6 +79,10 @@ function liftedData({ plan, data }: Call): unknown {
   const { contract, target } = plan
   if (contract === target) return data
   return target.lift(contract.version, decodeBody(contract.type, contract.encode(data).body))
+}
+
+function balanceOf({ plan: { options: { balance } }, isRepeatable }: Call): Pick<AskOptions, 'balance' | 'isIdempotent'> {
+  return balance === undefined ? {} : { balance, isIdempotent: isRepeatable }
 }
 
 function envelopeOf({ context, principal }: Call): Pick<AskOptions, 'traceparent' | 'tenant' | 'headers'> {

@@ -151,10 +151,10 @@ export class Gateway {
     return await this.#streams.open(plan, { principal, params, headers: request.headers, url })
   }
 
-  async #called(request: Request, exchange: Exchange, call: Omit<Call, 'id'>): Promise<Response> {
+  async #called(request: Request, exchange: Exchange, call: Omit<Call, 'id' | 'isRepeatable'>): Promise<Response> {
     const keyed = keyedRequest(call.plan, request.headers, call.principal, call.data)
     const id = keyed?.id ?? this.#random.id(this.#clock.nowMs())
-    const run = async (): Promise<Response> => answerResponse(request, await runCall(this.#bus, { ...call, id }))
+    const run = async (): Promise<Response> => answerResponse(request, await runCall(this.#bus, { ...call, id, isRepeatable: keyed !== undefined }))
     if (keyed === undefined) return await run()
     return await runOnce(this.#keys, keyed, this.#logger, async (): Promise<Ended> => {
       try {

@@ -1,9 +1,12 @@
 import type { BusHealth, BusState } from '../bus/bus-events.ts'
+import type { HealthPart } from '../bus/port.ts'
 
 /** What can say how it is; a bus is one. */
 export interface HealthSource {
   readonly state: BusState
   health(): BusHealth
+  /** What the health is made of, checks of the process and of your own included. */
+  healthParts?(): readonly HealthPart[]
 }
 
 /** What `healthEndpoints` takes. */
@@ -11,7 +14,7 @@ export interface HealthOptions {
   readonly bus: HealthSource
   /** True as soon as the process is to be stopped: readiness goes down then, before anything else does. */
   readonly isDraining?: () => boolean
-  /** Whether `/healthz` tells reasons. They name brokers and groups: not for the world. Default false. */
+  /** Whether `/healthz` tells reasons and parts. They name brokers and groups: not for the world. Default false. */
   readonly reasons?: boolean
 }
 
@@ -37,7 +40,7 @@ export function healthEndpoints({ bus, isDraining = () => false, reasons = false
     }],
     [`${basePath}/healthz`, () => {
       const health = bus.health()
-      return answer(health.state === 'down' ? DOWN : UP, reasons ? health : { state: health.state })
+      return answer(health.state === 'down' ? DOWN : UP, reasons ? { ...health, parts: bus.healthParts?.() } : { state: health.state })
     }],
   ])
   return (method, path) => (method === 'GET' || method === 'HEAD' ? endpoints.get(path)?.() : undefined)

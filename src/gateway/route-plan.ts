@@ -44,6 +44,7 @@ export function callPlan(route: Route, basePath: string): CallPlan {
   const ifMatch = options.ifMatch
   for (const name of [...pattern.names, ...(ifMatch === undefined ? [] : [ifMatch])]) checkField(name, schema, fields, refuse)
   const answer = answerOf(contract, target, options, refuse)
+  if (options.balance !== undefined && answer === 'accepted') throw refuse('what is only stored is not balanced')
   if (options.etag !== undefined && (answer === 'accepted' || !contract.hasReply)) throw refuse('an ETag needs an answer')
   return {
     kind: 'call', method, pattern, contract, target, options, answer, schema, fields,

@@ -1,3 +1,4 @@
+import type { BalanceName, BalanceOptions } from '../bus/balancer.ts'
 import type { AnyCommand, AnyQuery, Contract, ReplyInput, ReplyOutput } from '../contract/contract.ts'
 import { TrunklineError } from '../core/errors.ts'
 import { type OptionNames, optionNames, refuseUnknown } from '../core/option-names.ts'
@@ -26,6 +27,8 @@ export interface RouteOptions<C extends AnyQuery | AnyCommand, N extends AnyQuer
   readonly errors?: { readonly [E in ErrorNameOf<N>]?: number }
   /** Time to be answered or stored, in milliseconds; a caller's `Request-Timeout-Ms` can only shorten it. Default: that of the gateway. */
   readonly timeoutMs?: number
+  /** Chooses the instance that is asked, as `balance` of `bus.ask`; the bus needs discovery. A command that comes with an `Idempotency-Key` may be done twice. Default: the broker chooses. */
+  readonly balance?: BalanceName | BalanceOptions
   /** Gives answers an ETag: `hash` over the answer's JSON, or a version that the answer itself tells. Default: none. */
   readonly etag?: 'hash' | ((answer: ReplyOutput<N>) => string | number | bigint)
   /** Field of the data that takes the version of `If-Match`; it is not taken from the body then. Where the field is required, so is the header. */
@@ -69,7 +72,7 @@ export class Route {
 }
 
 const ROUTE: OptionNames = optionNames<ErasedRouteOptions>({
-  method: true, path: true, answer: true, successStatus: true, errors: true, timeoutMs: true, etag: true, ifMatch: true, idempotencyKey: true,
+  method: true, path: true, answer: true, successStatus: true, errors: true, timeoutMs: true, balance: true, etag: true, ifMatch: true, idempotencyKey: true,
   isPublic: true, authorize: true, as: true, downgrade: true, summary: true, tags: true, operationId: true,
 })
 

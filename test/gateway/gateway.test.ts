@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
+import { discovery } from '../../src/discovery/index.ts'
 import { TrunklineError, command, event, query } from '../../src/index.ts'
 import { type GatewayOptions, gateway, route } from '../../src/gateway/index.ts'
 import { CancelOrder, GatewayRig, PlaceOrder, QuotePrice, requestTo } from './gateway-rig.ts'
@@ -389,4 +390,24 @@ test('literal paths win over parameters, in whichever order they are given', asy
   const { fetch } = rig.gateway({ routes: [route(Show, { path: '/orders/{orderId}' }), route(Newest, { path: '/orders/newest' })] })
   expect(await (await fetch(requestTo('/orders/newest'))).json()).toEqual({ orderId: 'newest' })
   expect(await (await fetch(requestTo('/orders/other'))).json()).toEqual({ orderId: 'shown other' })
+})
+
+test('a route that balances asks an instance of the directory, and says 503 and when to come again where nobody is up', async () => {
+  await using rig = new GatewayRig()
+  const front = rig.bus({ service: { name: 'edge' }, discovery: discovery() })
+  const pricing = rig.bus({ service: { name: 'pricing' }, discovery: discovery({ instance: 'pricing-1' }) })
+  pricing.answer(QuotePrice, ({ data }) => ({ cents: data.pieces, gift: false, tags: [] }))
+  const effects: string[] = []
+  pricing.handle(PlaceOrder, ({ id }) => ({ revision: effects.push(id) }))
+  const { fetch } = rig.gateway({ bus: front, routes: [route(QuotePrice, { balance: 'least-pending' }), route(PlaceOrder, { balance: 'least-pending' })] })
+  await front.start()
+  const nobody = await fetch(requestTo('/pricing/quote-price?sku=a'))
+  expect([nobody.status, nobody.headers.get('retry-after'), await nobody.json()]).toMatchObject([503, '1', { code: 'discovery.no_instance' }])
+  await pricing.start()
+  await rig.clock.advance(100)
+  await rig.settled()
+  expect(await (await fetch(requestTo('/pricing/quote-price?sku=a&pieces=3'))).json()).toMatchObject({ cents: 3 })
+  const placed = await fetch(requestTo('/sales/place-order', { body: { orderId: 'o-1' }, headers: { 'idempotency-key': 'k-1' } }))
+  expect([placed.status, await placed.json(), effects.length]).toEqual([200, { revision: 1 }, 1])
+  expect(() => rig.gateway({ bus: front, routes: [route(CancelOrder, { balance: 'least-pending' })] })).toThrow(expect.objectContaining({ code: 'gateway.route_invalid' }))
 })

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { healthEndpoints } from '../../src/gateway/index.ts'
+import { healthChecks } from '../../src/discovery/index.ts'
 import { GatewayRig, requestTo } from './gateway-rig.ts'
 
 async function statuses(fetch: (request: Request) => Promise<Response>): Promise<Readonly<Record<string, unknown>>> {
@@ -35,7 +36,7 @@ test('readiness goes down first: requests are answered while the gateway drains'
 
 test('reasons are told only where that is wanted, and endpoints are there only where they are wanted', async () => {
   await using rig = new GatewayRig()
-  expect(await (await rig.gateway({ health: { reasons: true } }).fetch(requestTo('/healthz'))).json()).toEqual({ state: 'down', reasons: ['the bus is idle', 'memory is down: not connected yet'] })
+  expect(await (await rig.gateway({ health: { reasons: true } }).fetch(requestTo('/healthz'))).json()).toMatchObject({ state: 'down', reasons: ['the bus is idle', 'memory is down: not connected yet'], parts: [{ name: expect.any(String), state: 'down' }, { name: 'memory', state: 'down' }] })
   expect((await rig.gateway({ health: false }).fetch(requestTo('/healthz'))).status).toBe(404)
   expect((await rig.gateway({ basePath: '/api' }).fetch(requestTo('/api/livez'))).status).toBe(200)
 })
@@ -45,4 +46,23 @@ test('a degraded bus is ready and well; one that is down is neither, and lives',
   const told = (state: 'up' | 'degraded' | 'down'): unknown => ['/livez', '/readyz', '/healthz'].map((path) => of(state)('GET', path)?.status)
   expect([told('up'), told('degraded'), told('down')]).toEqual([[200, 200, 200], [200, 200, 200], [200, 503, 503]])
   expect([of('up')('POST', '/livez'), of('up')('GET', '/other')]).toEqual([undefined, undefined])
+})
+
+test('checks that the bus was given decide over readiness, and are told with their reasons', async () => {
+  await using rig = new GatewayRig()
+  let isPaid = true
+  const bus = rig.bus({ service: { name: 'checked' }, health: healthChecks({ checks: { payments: { run: () => Promise.resolve(isPaid ? undefined : { state: 'down', reasons: ['it answers 500'] }), everyMs: 1_000 } } }) })
+  const api = rig.gateway({ bus, health: { reasons: true } })
+  const starting = bus.start()
+  await rig.settled()
+  await starting
+  await rig.settled()
+  expect((await api.fetch(requestTo('/readyz'))).status).toBe(200)
+  isPaid = false
+  await rig.clock.advance(1_100)
+  await rig.settled()
+  expect((await api.fetch(requestTo('/readyz'))).status).toBe(503)
+  expect((await api.fetch(requestTo('/livez'))).status).toBe(200)
+  const healthz = await api.fetch(requestTo('/healthz'))
+  expect([healthz.status, await healthz.json()]).toMatchObject([503, { state: 'down', parts: expect.arrayContaining([expect.objectContaining({ name: 'payments', state: 'down', reasons: ['payments: it answers 500'] })]) }])
 })
