@@ -145,7 +145,7 @@ test('P-19: a subscription goes on in a database that went back in time behind i
   await server.start()
   for (const n of [201, 202]) await until(() => append(n).then(() => true, () => false), PATIENT)
   await until(() => seen.includes(202), { ...PATIENT, what: 'what was appended after the restore' })
-  expect(seen.slice(100)).toEqual([201, 202])
+  expect(seen.filter((n) => n > 100)).toEqual([201, 202])
   await until(() => subscription.state === 'live')
   await store.close()
 })
