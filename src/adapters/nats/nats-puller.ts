@@ -17,6 +17,11 @@ const SILENCE_MAX_MS = 3 * HEARTBEAT_MS
  * says that it went with the stream.
  */
 const PROBE_HEARTBEAT_MS = 1_000
+/**
+ * Such a consumer may also live, beat and never be told of what was stored while it was made (nats-server 2.9: one request waits, one
+ * message is pending): the next request wakes it, so the first one ends soon.
+ */
+const PROBE_EXPIRES_MS = 2_500
 const PROBE_SILENCE_MAX_MS = 3 * PROBE_HEARTBEAT_MS
 const NANOSECONDS = 1_000_000
 const RECOVERY = { initialMs: RECONNECT_INITIAL_MS, factor: 2, maxMs: RECONNECT_DELAY_MAX_MS }
@@ -147,8 +152,8 @@ export class NatsPuller implements LinkListener, Beating {
     // Half windows at a time keep the requests few and the server never out of work.
     if (room <= 0 || (room * 2 < this.#windowMax && this.#asked > 0)) return
     this.#asked += room
-    const heartbeatMs = this.#isProbing ? PROBE_HEARTBEAT_MS : HEARTBEAT_MS
-    const request = `{"batch":${room},"expires":${EXPIRES_MS * NANOSECONDS},"idle_heartbeat":${heartbeatMs * NANOSECONDS}}`
+    const [heartbeatMs, expiresMs] = this.#isProbing ? [PROBE_HEARTBEAT_MS, PROBE_EXPIRES_MS] : [HEARTBEAT_MS, EXPIRES_MS]
+    const request = `{"batch":${room},"expires":${expiresMs * NANOSECONDS},"idle_heartbeat":${heartbeatMs * NANOSECONDS}}`
     try {
       this.#link.publish(this.#requestSubject, Buffer.from(request), this.#inbox)
     } catch (error) {

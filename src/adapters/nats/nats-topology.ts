@@ -1,3 +1,4 @@
+import { sleep } from '../../core/clock.ts'
 import { TrunklineError } from '../../core/errors.ts'
 import { connectionLost, numberIn, recordIn, type ApiAnswer, type NatsLink } from './nats-link.ts'
 import type { NatsNames } from './nats-names.ts'
@@ -6,6 +7,8 @@ import type { NatsSettings } from './nats-options.ts'
 const NANOSECONDS = 1_000_000
 const STREAM_MISSING = 10_059
 const CONSUMER_MISSING = 10_014
+/** Time that a server gets to remove the files of a deleted stream. */
+const DELETION_MS = 500
 /** Deliveries in hand of all instances of a group. Delayed ones count too, so it must never be near the in-flight limit. */
 const ACK_PENDING_MAX = 65_536
 
@@ -39,6 +42,8 @@ export class NatsTopology {
   readonly #link: NatsLink
   readonly #configs: ReadonlyMap<string, Config>
   readonly #ensuring = new Map<string, Promise<void>>()
+  /** Streams that were there. */
+  readonly #known = new Set<string>()
 
   constructor(link: NatsLink, names: NatsNames, settings: NatsSettings) {
     this.#link = link
@@ -130,12 +135,20 @@ export class NatsTopology {
     const info = await this.#link.api(`STREAM.INFO.${stream}`)
     if (info.ok) {
       this.#compareStream(stream, config, recordIn(info.body, 'config'))
+      this.#known.add(stream)
       return
     }
     if (info.code !== STREAM_MISSING) throw connectionLost(info.problem)
+    if (this.#known.delete(stream)) {
+      // It was deleted just now. nats-server 2.9 answers that before it has removed the files, and would remove those of a new one with them.
+      await sleep(this.#link.host.clock, DELETION_MS)
+      await this.#ensure(stream)
+      return
+    }
     const made = await this.#link.api(`STREAM.CREATE.${stream}`, config)
     // Another process may have made it in between with settings of its own.
     if (!made.ok && !(await this.#exists(stream))) throw connectionLost(`stream ${stream}: ${made.problem}`)
+    this.#known.add(stream)
   }
 
   async #exists(stream: string): Promise<boolean> {
