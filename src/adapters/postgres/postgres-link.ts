@@ -61,6 +61,11 @@ export class PgLink {
     this.#rise()
   }
 
+  /** True once it was closed. */
+  get isClosed(): boolean {
+    return this.#stop.signal.aborted
+  }
+
   get isUp(): boolean {
     return this.#isUp
   }

@@ -114,7 +114,10 @@ export class PgSubscription implements TransportSubscription {
     this.#isClaiming = true
     try {
       for (let next = this.#next(); next !== undefined; next = this.#next()) {
-        if (!(await next)) await this.#backing.link.recovered()
+        if (await next) continue
+        await this.#backing.link.recovered()
+        // It will never be up again, and waits for nothing any more.
+        if (this.#backing.link.isClosed) return
       }
     } finally {
       this.#isClaiming = false
