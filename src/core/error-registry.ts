@@ -48,8 +48,7 @@ export interface ErrorDetails {
   'bus.no_responder': { type: string }
   'bus.answer_failed': { type: string; code: string; problem: string }
   'bus.dead_letter_missing': { id: string }
-  /** `retryAfterMs` is when the service wants to be asked again. */
-  /** `hasBegun` where the service did begin, and what it needed itself was overloaded. */
+  /** `retryAfterMs` is when the service wants to be asked again; `hasBegun` where the service did begin, and what it needed itself was overloaded. */
   'bus.callee_overloaded': { type: string; problem: string; retryAfterMs: number; hasBegun?: boolean }
   'store.wrong_revision': { stream: string; expected: string; actual: string }
   'store.conflict': { store: string; problem: string }

@@ -28,7 +28,9 @@ type SqlHandleReader = (handle: unknown) => SqlHandle | undefined
 /** For what libraries say of themselves: what PostgreSQL would say. */
 const ENDED = { code: '25P01', severity: 'ERROR', message: 'the transaction has ended' }
 
+/** What was recognised once. */
 const readers = new WeakMap<ForeignObject, SqlHandleReader>()
+
 /** Causes of causes that are looked at. */
 const CAUSES_MAX = 5
 
