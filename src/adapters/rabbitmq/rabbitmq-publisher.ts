@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '../../core/clock.ts'
 import { TrunklineError, errorText } from '../../core/errors.ts'
 import { Fifo } from './rabbitmq-fifo.ts'
+import { PublishFrames } from './rabbitmq-frames.ts'
 import type { RabbitChannel, RabbitMessage, RabbitPublishOptions } from './rabbitmq-client.ts'
 import { connectionLost, problemText } from './rabbitmq-problem.ts'
 import type { StationWork } from './rabbitmq-station.ts'
@@ -58,6 +59,7 @@ export class RabbitPublisher implements StationWork {
   /** Sent and unconfirmed, by tag; insertion order is tag order. */
   readonly #sent = new Map<number, Pending>()
   #channel: RabbitChannel | undefined
+  #frames: PublishFrames | undefined
   #nextTag = 1
   /** After the broker closed the channel messages go one by one, until the one that it cannot bear has shown itself. */
   #carefulCount = 0
@@ -90,6 +92,7 @@ export class RabbitPublisher implements StationWork {
     channel.on('return', (message) => this.#returned(channel, message))
     await this.#prepare(channel)
     this.#channel = channel
+    this.#frames = PublishFrames.of(channel)
     this.#nextTag = 1
     this.#pump()
   }
@@ -135,7 +138,7 @@ export class RabbitPublisher implements StationWork {
   #transmit(channel: RabbitChannel, pending: Pending): boolean {
     const { exchange, routingKey, content, options } = pending.parcel
     try {
-      channel.publish(exchange, routingKey, content, options)
+      if (this.#frames?.publish(exchange, routingKey, content, options) !== true) channel.publish(exchange, routingKey, content, options)
     } catch (error) {
       // amqplib refuses what it cannot encode; on a channel that is closing the message waits for the next one.
       if (error instanceof RangeError || error instanceof TypeError) {
