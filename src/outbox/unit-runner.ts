@@ -1,4 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { createHash } from 'node:crypto'
 import type { UnitOutcome, UnitRequest } from '../bus/port.ts'
 import { runAsUnit } from '../bus/unit-scope.ts'
@@ -77,11 +76,9 @@ export class UnitRunner<Tx> {
    * @throws what `work` throws, and what `StoreBackend.transact` throws.
    */
   transact<T>(work: (unit: Unit<Tx>) => T | PromiseLike<T>, signal?: AbortSignal): Promise<T> {
-    // A database may call it out of its own queue: what the user's own tracing keeps has to come along.
-    const inHere = AsyncLocalStorage.snapshot()
     return this.#repeated(async (transaction) => {
       const unit = transaction.unit()
-      return await inHere(() => runAsUnit(() => work(unit)))
+      return await runAsUnit(() => work(unit))
     }, signal)
   }
 

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { AssertionError, deepEqual, equal, ok, rejects } from 'node:assert/strict'
 import { isTrunklineError } from '../core/errors.ts'
 import type { InboxEntry, StoreBackend, UnitTransaction } from '../outbox/port.ts'
@@ -50,6 +51,20 @@ export const unitCases: readonly StoreCase[] = storeCasesOf('units', [
       const [one, other] = [await stage.open(), await stage.open()]
       equal(await one.transact((tx) => writeAll(tx).then(() => 'done')), 'done')
       deepEqual(await writtenOf(stage, other), ALL)
+    },
+  },
+  {
+    name: 'runs each unit in the asynchronous context of its caller',
+    async run(stage) {
+      const backend = await stage.open()
+      const context = new AsyncLocalStorage<number>()
+      const inside = (caller: number): Promise<readonly unknown[]> =>
+        context.run(caller, () => backend.transact(async (tx) => {
+          const before = context.getStore()
+          await tx.write(newRows([caller], 'key-1'))
+          return [before, context.getStore()]
+        }))
+      deepEqual(await Promise.all(range(1, 4).map(inside)), range(1, 4).map((caller) => [caller, caller]))
     },
   },
   {

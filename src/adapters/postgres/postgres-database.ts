@@ -7,6 +7,7 @@ import type { Random } from '../../core/random.ts'
 import { loadPg, type PgClient, type PgConnectOptions, type PgModule, type PgPool, type PgRow } from './postgres-client.ts'
 import { problemOf, STORE, storeError } from './postgres-errors.ts'
 import { PgHealth } from './postgres-health.ts'
+import { BEGIN } from './postgres-joined.ts'
 import { PgSignals } from './postgres-listen.ts'
 import { migrate, type PgPart } from './postgres-migrations.ts'
 import type { PostgresAddress, PostgresSettings } from './postgres-options.ts'
@@ -155,14 +156,17 @@ export class PgDatabase implements PgExecutor {
     this.#opened?.health.failed(error.details.problem)
   }
 
-  /** The text that begins a transaction, with its time limits where the connection has none of its own (P-21). */
-  beginText(statementTimeoutMs: number = this.settings.statementTimeoutMs): string {
+  /** Settings of a transaction, as statements: its time limits where the connection has none of its own, or others (P-21). */
+  limitsOf(statementTimeoutMs: number): readonly string[] {
     const { limitsTravel, lockTimeoutMs, idleInTransactionTimeoutMs } = this.settings
-    const begin = 'BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE'
     const limits = [`SET LOCAL statement_timeout = ${Math.ceil(statementTimeoutMs)}`]
-    if (!limitsTravel) return statementTimeoutMs === this.settings.statementTimeoutMs ? begin : [begin, ...limits].join('; ')
-    limits.push(`SET LOCAL lock_timeout = ${lockTimeoutMs}`, `SET LOCAL idle_in_transaction_session_timeout = ${idleInTransactionTimeoutMs}`)
-    return [begin, ...limits].join('; ')
+    if (limitsTravel) return [...limits, `SET LOCAL lock_timeout = ${lockTimeoutMs}`, `SET LOCAL idle_in_transaction_session_timeout = ${idleInTransactionTimeoutMs}`]
+    return statementTimeoutMs === this.settings.statementTimeoutMs ? [] : limits
+  }
+
+  /** Begins a transaction with these settings. */
+  get beginText(): string {
+    return [BEGIN, ...this.limitsOf(this.settings.statementTimeoutMs)].join('; ')
   }
 
   #mustBeOpen(): Opened {

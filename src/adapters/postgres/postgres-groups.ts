@@ -74,7 +74,7 @@ export class PgGroups {
     const session = await this.#database.session()
     let isClean = false
     try {
-      await session.runText(this.#database.beginText())
+      await session.runText(this.#database.beginText)
       await run(session, this.#locks.join)
       const found = await this.#ordered(session, kind, group, order === 'key')
       await session.run(this.#route, [kind, types, found.id])

@@ -1,5 +1,6 @@
 import { TrunklineError } from '../../core/errors.ts'
-import { inOneWrite, type PgPoolClient } from './postgres-client.ts'
+import type { PgPoolClient, PgResult } from './postgres-client.ts'
+import type { Joined } from './postgres-joined.ts'
 
 /** What a statement of the caller's answers: the result of `pg`, of which these fields are promised. */
 export interface PgHandleResult<Row> {
@@ -28,6 +29,14 @@ export interface PgHandle {
 /** The slice of a client that is promised to nobody but forwarded to. */
 type RawQuery = (query: unknown, values: unknown) => Promise<PgHandleResult<never>>
 
+/** How a transaction begins. */
+export interface PgBeginning {
+  /** Begins it. */
+  readonly alone: () => Promise<unknown>
+  /** Begins it together with a statement; undefined, and nothing is sent, where that cannot be. */
+  readonly with: (query: unknown, values: unknown) => Joined | undefined
+}
+
 /**
  * A `PgHandle` that ends with its transaction, so that a statement that comes late cannot run in somebody else's. The transaction begins with
  * its first statement.
@@ -35,27 +44,25 @@ type RawQuery = (query: unknown, values: unknown) => Promise<PgHandleResult<neve
 export class PgUnitHandle implements PgHandle {
   readonly #client: PgPoolClient
   readonly #isPipelined: boolean
-  readonly #begin: (isMarked: boolean) => Promise<unknown>
-  #beginning: Promise<void> | undefined
+  readonly #beginning: PgBeginning
+  #begun: Promise<void> | undefined
   #hasBegun = false
   #last: Promise<unknown> = Promise.resolve()
   readonly #waiters: (() => void)[] = []
   #running = 0
   #isOver = false
 
-  /**
-   * @param isPipelined true where the client takes a statement before those before it were answered, and keeps their order.
-   * @param begin begins the transaction, and where it is told to, sets `UNIT_MARK` for as long as that lasts.
-   */
-  constructor(client: PgPoolClient, isPipelined: boolean, begin: (isMarked: boolean) => Promise<unknown>) {
+  /** @param isPipelined true where the client takes a statement before those before it were answered, and keeps their order. */
+  constructor(client: PgPoolClient, isPipelined: boolean, beginning: PgBeginning) {
     this.#client = client
     this.#isPipelined = isPipelined
-    this.#begin = begin
+    this.#beginning = beginning
   }
 
   // The row type is the caller's claim about the statement, as in the client's own types.
   readonly query = <Row>(query: string | PgHandleQuery, values?: readonly unknown[]): Promise<PgHandleResult<Row>> => {
-    return this.turn(() => this.#raw(query, values))
+    const first = this.first(() => this.#beginning.with(query, values))
+    return first === undefined ? this.turn(() => this.#raw(query, values)) : resultOf(first)
   }
 
   /** True once it takes no more statements. */
@@ -65,15 +72,13 @@ export class PgUnitHandle implements PgHandle {
 
   /** True once something was sent. */
   get hasBegun(): boolean {
-    return this.#beginning !== undefined
+    return this.#begun !== undefined
   }
 
   /** Resolves when the transaction has begun. */
-  began(isMarked = false): Promise<void> {
-    this.#beginning ??= this.#begin(isMarked).then(() => {
-      this.#hasBegun = true
-    })
-    return this.#beginning
+  began(): Promise<void> {
+    this.#begun ??= this.#beginAlone()
+    return this.#begun
   }
 
   /** Runs something on the connection after what was started before. */
@@ -84,12 +89,24 @@ export class PgUnitHandle implements PgHandle {
     return this.#counted(this.#isPipelined ? this.began().then(work) : Promise.all([this.began(), this.#last]).then(work))
   }
 
-  /** The same for what may travel together with the beginning; it is told whether it is known to be inside the transaction. */
-  firstTurn<T>(work: (isInside: boolean) => Promise<T>): Promise<T> {
-    if (this.#isOver || this.hasBegun || !this.#isPipelined) return this.turn(() => work(true))
-    const [begun, result] = inOneWrite(this.#client, () => [this.began(true), work(false)] as const)
-    // Where it could not begin, that is the reason; what was sent is waited for all the same.
-    return this.#counted(Promise.allSettled([begun, result]).then(() => begun).then(() => result))
+  /** Begins the transaction with a statement; undefined, and nothing is sent, where it has begun before, is over, or `send` sends nothing. */
+  first(send: () => Joined | undefined): Promise<readonly PgResult[]> | undefined {
+    if (this.#isOver || this.hasBegun) return undefined
+    const sent = send()
+    if (sent === undefined) return undefined
+    const { results, hasBegun } = sent
+    // The statement may have failed in a transaction that has begun, or never have left.
+    this.#begun = results.then(() => true, hasBegun).then(async (isInside) => {
+      if (isInside) this.#hasBegun = true
+      else await this.#beginAlone()
+    })
+    this.#begun.catch(() => undefined)
+    return this.#counted(results)
+  }
+
+  async #beginAlone(): Promise<void> {
+    await this.#beginning.alone()
+    this.#hasBegun = true
   }
 
   #counted<T>(result: Promise<T>): Promise<T> {
@@ -113,5 +130,17 @@ export class PgUnitHandle implements PgHandle {
     // The port of the client names one of the forms that it takes; the caller may use all of them.
     const run = client.query as RawQuery
     return run.call(this.#client, query, values)
+  }
+}
+
+/** The result of the first statement, and a stack that leads to whoever sent it, as the client makes it. */
+async function resultOf<Row>(first: Promise<readonly PgResult[]>): Promise<PgHandleResult<Row>> {
+  try {
+    const [result] = await first
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the row type is the caller's claim, as above
+    return result as PgHandleResult<Row>
+  } catch (error) {
+    if (error instanceof Error) Error.captureStackTrace(error)
+    throw error
   }
 }

@@ -2,7 +2,7 @@ import type { InboxEntry, InboxTable, InboxVerdict } from '../../outbox/port.ts'
 import type { PgRow } from './postgres-client.ts'
 import type { PgDatabase } from './postgres-database.ts'
 import { bytesAt, numberAt, PgStatement, textAt } from './postgres-rows.ts'
-import { type PgUnitExecutor, UNIT_MARK } from './postgres-session.ts'
+import type { PgUnitExecutor } from './postgres-session.ts'
 
 interface InboxStatements {
   readonly enterOne: PgStatement
@@ -32,7 +32,7 @@ export class PgInbox implements InboxTable {
 
   /** Marks messages as the first thing that a transaction does; verdicts come in the order of the entries. */
   async enter(executor: PgUnitExecutor, entries: readonly InboxEntry[]): Promise<readonly InboxVerdict[]> {
-    const isNew = await this.#put(entries, (statement, values) => executor.runFirst(statement, values))
+    const isNew = await this.#put(executor, entries)
     if (isNew.every(Boolean)) return entries.map(() => ({ kind: 'new' }))
     const rest = entries.filter((_entry, index) => !isNew[index])
     // A statement of its own: what another transaction committed while the first one waited is visible to it (P-06).
@@ -42,12 +42,12 @@ export class PgInbox implements InboxTable {
   }
 
   /** Which of the entries were put now. Of equal ones the first is. */
-  async #put(entries: readonly InboxEntry[], run: PgUnitExecutor['run']): Promise<readonly boolean[]> {
+  async #put(executor: PgUnitExecutor, entries: readonly InboxEntry[]): Promise<readonly boolean[]> {
     const [first] = entries
     if (entries.length === 1 && first !== undefined) {
-      return [(await run(this.#statements.enterOne, [first.group, first.source, first.id, first.digest])).length > 0]
+      return [(await executor.run(this.#statements.enterOne, [first.group, first.source, first.id, first.digest])).length > 0]
     }
-    const rows = await run(this.#statements.enterMany, [...columnsOf(entries), entries.map(({ digest }) => digest)])
+    const rows = await executor.run(this.#statements.enterMany, [...columnsOf(entries), entries.map(({ digest }) => digest)])
     const put = new Set(rows.map((row) => nameOf({ group: textAt(row, 'group_name'), source: textAt(row, 'source'), id: textAt(row, 'id') })))
     return entries.map((entry) => put.delete(nameOf(entry)))
   }
@@ -84,18 +84,15 @@ function nameOf({ group, source, id }: Pick<InboxEntry, 'group' | 'source' | 'id
   return JSON.stringify([group, source, id])
 }
 
-/** A mark that is put although its transaction could not begin would lose the message. */
-const INSIDE = `($5::boolean OR pg_catalog.current_setting('${UNIT_MARK}', true) = 'on')`
-
 function inboxStatements(schema: string): InboxStatements {
   const given = 'unnest($1::text[], $2::text[], $3::text[]) AS given (group_name, source, id)'
   return {
-    enterOne: new PgStatement(`INSERT INTO ${schema}.inbox (group_name, source, id, digest) SELECT $1::text, $2::text, $3::text, $4::bytea WHERE ${INSIDE}
+    enterOne: new PgStatement(`INSERT INTO ${schema}.inbox (group_name, source, id, digest) VALUES ($1::text, $2::text, $3::text, $4::bytea)
 ON CONFLICT DO NOTHING RETURNING id`),
     // Sorted, so that two batches with common messages do not wait for each other crosswise; of equal ones the first counts.
     enterMany: new PgStatement(`INSERT INTO ${schema}.inbox (group_name, source, id, digest)
 SELECT group_name, source, id, digest FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[]) WITH ORDINALITY AS given (group_name, source, id, digest, n)
-WHERE ${INSIDE} ORDER BY group_name COLLATE "C", source COLLATE "C", id COLLATE "C", n ON CONFLICT DO NOTHING RETURNING group_name, source, id`),
+ORDER BY group_name COLLATE "C", source COLLATE "C", id COLLATE "C", n ON CONFLICT DO NOTHING RETURNING group_name, source, id`),
     find: new PgStatement(`SELECT i.group_name, i.source, i.id, i.digest, i.answer FROM ${given} JOIN ${schema}.inbox i
 ON i.group_name = given.group_name AND i.source = given.source AND i.id = given.id`),
     keepAnswer: new PgStatement(`UPDATE ${schema}.inbox SET answer = $4::bytea WHERE group_name = $1::text AND source = $2::text AND id = $3::text`),

@@ -31,7 +31,8 @@ export class PgLeases implements LeaseTable {
 
 /**
  * Own leases are kept first, then free ones are taken in the order of the names, then those made that were never there. A lease
- * that someone writes under at this moment is left for the next time instead of waited for.
+ * that someone writes under at this moment is left for the next time instead of waited for. Two who make the same one meet in
+ * either of its unique keys.
  */
 function holdText(schema: string): string {
   const until = "clock_timestamp() + $3::float8 * interval '1 millisecond'"
@@ -52,7 +53,7 @@ function holdText(schema: string): string {
     SELECT name FROM (SELECT name, min(n) AS n FROM unnest($1::text[]) WITH ORDINALITY AS given (name, n) GROUP BY name) given
     WHERE NOT EXISTS (SELECT FROM ${schema}.lease l WHERE l.name = given.name)
     ORDER BY n LIMIT greatest(0, ${room} - (SELECT count(*) FROM taken))
-  ) missing ORDER BY name ON CONFLICT (name) DO NOTHING RETURNING name, epoch
+  ) missing ORDER BY name ON CONFLICT DO NOTHING RETURNING name, epoch
 )
 SELECT name, epoch FROM renewed UNION ALL SELECT name, epoch FROM taken UNION ALL SELECT name, epoch FROM made`
 }

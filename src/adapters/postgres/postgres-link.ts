@@ -51,7 +51,7 @@ export class PgLink {
     this.#database = database
     this.#host = host
     this.#watcher = watcher
-    this.#begin = database.beginText()
+    this.#begin = database.beginText
   }
 
   /** Makes the connection. @throws `store.*` where that fails; nothing is tried again then. */

@@ -13,6 +13,9 @@ export const MIGRATION_LOCK = 0x544b_0003
 /** Keys share this many locks: the lock table of a server has room for about 6,400, and two keys that share one only wait a moment. */
 const KEY_SLOTS = 1_024
 
+/** Numbers of the schemas that are in use, of which a process has few: hashing one takes longer than all else about a key's lock. */
+const NUMBERS = new Map<string, number>()
+
 /** A 32-bit number for a text, signed as PostgreSQL's integer is. */
 export function lockNumber(text: string): number {
   return createHash('sha256').update(text).digest().readInt32BE(0)
@@ -20,10 +23,16 @@ export function lockNumber(text: string): number {
 
 /** The locks for some keys of one schema: each once, in the order in which everybody takes them, so that nobody deadlocks (P-14). */
 export function keyLocks(schema: string, keys: Iterable<string>): readonly number[] {
-  const base = lockNumber(schema) & ~(KEY_SLOTS - 1)
+  const base = schemaNumber(schema) & ~(KEY_SLOTS - 1)
   const slots = new Set<number>()
   for (const key of keys) slots.add(base | keySlot(key))
   return [...slots].toSorted((left, right) => left - right)
+}
+
+function schemaNumber(schema: string): number {
+  const known = NUMBERS.get(schema) ?? lockNumber(schema)
+  NUMBERS.set(schema, known)
+  return known
 }
 
 /** FNV-1a over UTF-16 units: every process and release has to agree on it. */

@@ -1,10 +1,10 @@
 import { TrunklineError } from '../../core/errors.ts'
 import type { PgPool, PgPoolClient, PgQuery, PgResult, PgRow } from './postgres-client.ts'
 import { failureOf, STORE, storeError } from './postgres-errors.ts'
+import { joined, type Joined, type JoinOptions } from './postgres-joined.ts'
 import type { PgStatement } from './postgres-rows.ts'
 
-/** A setting of our own that is `on` within a transaction that was begun together with its first statement. */
-export const UNIT_MARK = 'trunkline.unit'
+type Around = Pick<JoinOptions, 'beginning' | 'isCommitting'>
 
 /** What statements run on: the pool, one transaction, or a transaction of the caller's. */
 export interface PgExecutor {
@@ -14,11 +14,6 @@ export interface PgExecutor {
 
 /** What the statements of one unit of work run on. */
 export interface PgUnitExecutor extends PgExecutor {
-  /**
-   * As `run`, for a statement that may be the first of a transaction and on its way before `BEGIN` was answered. It gets one more value: true where it
-   * is known to be inside the transaction, false where it must do nothing unless the setting `UNIT_MARK` is `on`.
-   */
-  runFirst(statement: PgStatement, values: readonly unknown[]): Promise<readonly PgRow[]>
   /** Runs the last statement of a transaction. It may be sent together with the commit, which then fails as it does. */
   runLast(statement: PgStatement, values: readonly unknown[]): Promise<void>
 }
@@ -49,10 +44,6 @@ function isRow(row: unknown): row is PgRow {
 /** A transaction that somebody else has opened and will commit: every statement goes by itself. */
 export abstract class PgPlainExecutor implements PgUnitExecutor {
   abstract run(statement: PgStatement, values: readonly unknown[]): Promise<readonly PgRow[]>
-
-  runFirst(statement: PgStatement, values: readonly unknown[]): Promise<readonly PgRow[]> {
-    return this.run(statement, [...values, true])
-  }
 
   async runLast(statement: PgStatement, values: readonly unknown[]): Promise<void> {
     await this.run(statement, values)
@@ -101,6 +92,19 @@ export class PgSession implements PgExecutor {
     return rowsOf(await this.send(queryOf(statement, values, this.#options)))
   }
 
+  /** Sends a statement with what begins or ends its transaction; undefined, and nothing is sent, where that cannot be. */
+  joined(statement: PgStatement, values: readonly unknown[], around: Around): Joined | undefined {
+    if (this.#isEnded) return undefined
+    const sent = joined(this.#client, { ...around, ...this.#options }, queryOf(statement, values, this.#options))
+    return sent === undefined ? undefined : { ...sent, results: sent.results.catch((error: unknown) => this.#failed(error)) }
+  }
+
+  /** The same for a statement of the caller's, whose errors stay as they are. */
+  joinedRaw(query: unknown, values: unknown, around: Around): Joined | undefined {
+    const { isPreparing } = this.#options
+    return this.#isEnded ? undefined : joined(this.#client, { ...around, isPreparing }, query, values)
+  }
+
   /** Runs a text without values; several statements are allowed. Resolves with the last one's result. */
   async runText(text: string, timeoutMs: number = this.#options.queryTimeoutMs): Promise<PgResult> {
     const answer: PgResult | readonly PgResult[] = await this.send({ text, query_timeout: timeoutMs })
@@ -116,10 +120,15 @@ export class PgSession implements PgExecutor {
     try {
       return await this.#client.query(query)
     } catch (error) {
-      // After a time limit of the client's own, the answer is still to come: the connection is of no use to anyone.
-      if (failureOf(error) === 'down') this.#isBroken = true
-      throw storeError(error)
+      return this.#failed(error)
     }
+  }
+
+  /** @throws `store.*`. */
+  #failed(error: unknown): never {
+    // After a time limit of the client's own, the answer is still to come: the connection is of no use to anyone.
+    if (failureOf(error) === 'down') this.#isBroken = true
+    throw storeError(error)
   }
 
   /** Gives the connection back; one that broke, or is in the middle of something, is closed instead. Idempotent. */

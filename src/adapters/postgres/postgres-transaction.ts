@@ -1,57 +1,90 @@
 import { isTrunklineError, TrunklineError } from '../../core/errors.ts'
 import type { TransactOptions } from '../../outbox/port.ts'
-import { inOneWrite, type PgRow } from './postgres-client.ts'
+import type { PgResult, PgRow } from './postgres-client.ts'
 import type { PgDatabase } from './postgres-database.ts'
 import { failureOf, problemOf, sqlState, STORE, storeError } from './postgres-errors.ts'
 import { type PgHandle, PgUnitHandle } from './postgres-handle.ts'
+import { BEGIN } from './postgres-joined.ts'
 import type { PgStatement } from './postgres-rows.ts'
-import { type PgUnitExecutor, type PgSession, UNIT_MARK } from './postgres-session.ts'
+import { type PgUnitExecutor, type PgSession, rowsOf } from './postgres-session.ts'
 
 /** Deepest cause of an error that is looked at: libraries over the client wrap its errors. */
 const CAUSES_MAX = 5
 const ROLLBACK_MS_MAX = 5_000
-/** Holds within a transaction only: what is sent together with `BEGIN` sees by it that there is one. */
-const MARK = `SET LOCAL ${UNIT_MARK} = 'on'`
+
+/** The last statement of a transaction, which waits for the commit. */
+interface Last {
+  readonly statement: PgStatement
+  readonly values: readonly unknown[]
+}
 
 /** The statements of the library in a transaction: in turn with those of the caller. */
 class TurnExecutor implements PgUnitExecutor {
   readonly #session: PgSession
   readonly #handle: PgUnitHandle
-  #last: (() => Promise<unknown>) | undefined
+  /** Settings that the transaction begins with. */
+  readonly #settings: readonly string[]
+  #last: Last | undefined
 
-  constructor(session: PgSession, handle: PgUnitHandle) {
+  constructor(session: PgSession, handle: PgUnitHandle, settings: readonly string[]) {
     this.#session = session
     this.#handle = handle
+    this.#settings = settings
   }
 
   run(statement: PgStatement, values: readonly unknown[]): Promise<readonly PgRow[]> {
-    return this.#handle.turn(() => this.#session.run(statement, values))
-  }
-
-  runFirst(statement: PgStatement, values: readonly unknown[]): Promise<readonly PgRow[]> {
-    return this.#handle.firstTurn((isInside) => this.#session.run(statement, [...values, isInside]))
+    const first = this.#handle.first(() => this.#session.joined(statement, values, { beginning: this.#settings, isCommitting: false }))
+    return first === undefined ? this.#handle.turn(() => this.#session.run(statement, values)) : first.then(firstRows)
   }
 
   runLast(statement: PgStatement, values: readonly unknown[]): Promise<void> {
     if (this.#handle.isOver) return Promise.reject(new TrunklineError('outbox.unit_over', { operation: 'a message' }))
-    this.#last = () => this.#session.run(statement, values)
+    this.#last = { statement, values }
     return Promise.resolve()
   }
 
   /** Commits, with the last statement on the same way where the connection allows it. @throws what that statement throws, `store.rolled_back`. */
   async commit(): Promise<void> {
-    if (this.#last === undefined && !this.#handle.hasBegun) return
-    await this.#handle.began()
+    const last = this.#last
+    if (last === undefined && !this.#handle.hasBegun) return
+    const committed = await (last === undefined ? this.#commitAlone() : this.#commitWith(last))
+    if (committed?.command === 'COMMIT') return
     // P-08: a commit after a statement that failed answers a rollback, without an error.
-    if (!this.#session.isPipelined) await this.#last?.()
-    const last = this.#session.isPipelined ? this.#last : undefined
-    const sent = inOneWrite(this.#session.client, () => [last?.() ?? Promise.resolve(), this.#session.runText('COMMIT')] as const)
-    const [written, committed] = await Promise.allSettled(sent)
-    if (committed.status === 'fulfilled' && committed.value.command !== 'COMMIT') this.#session.isIdle = true
-    if (written.status === 'rejected') throw written.reason
-    if (committed.status === 'rejected') throw committed.reason
-    if (this.#session.isIdle) throw new TrunklineError('store.rolled_back', { store: STORE, problem: 'a statement had failed before, and its error was caught' })
+    this.#session.isIdle = true
+    throw hadFailed()
   }
+
+  async #commitAlone(): Promise<PgResult> {
+    await this.#handle.began()
+    return await this.#session.runText('COMMIT')
+  }
+
+  async #commitWith({ statement, values }: Last): Promise<PgResult | undefined> {
+    const isFirst = !this.#handle.hasBegun
+    if (!isFirst) await this.#handle.began()
+    try {
+      const sent = this.#session.joined(statement, values, { beginning: isFirst ? this.#settings : undefined, isCommitting: true })
+      if (sent !== undefined) return (await sent.results).at(-1)
+      await this.#handle.began()
+      await this.#session.run(statement, values)
+      return await this.#session.runText('COMMIT')
+    } catch (error) {
+      // Nothing was committed, or nobody knows: then the link is gone.
+      await ended(this.#session)
+      throw isTrunklineError(error) && sqlState(error.cause) === IN_FAILED_TRANSACTION ? hadFailed(error.cause) : error
+    }
+  }
+}
+
+/** What every statement is answered after one that failed. */
+const IN_FAILED_TRANSACTION = '25P02'
+
+function hadFailed(cause?: unknown): TrunklineError {
+  return new TrunklineError('store.rolled_back', { store: STORE, problem: 'a statement had failed before, and its error was caught' }, cause === undefined ? {} : { cause })
+}
+
+function firstRows([result]: readonly PgResult[]): readonly PgRow[] {
+  return result === undefined ? [] : rowsOf(result)
 }
 
 /**
@@ -66,9 +99,12 @@ export async function inTransaction<T>(
   const session = await database.session()
   let isClean = false
   try {
-    const text = database.beginText(Math.min(options.timeoutMs ?? Infinity, database.settings.statementTimeoutMs))
-    const handle = new PgUnitHandle(session.client, session.isPipelined, (isMarked) => session.runText(isMarked ? `${text}; ${MARK}` : text))
-    const value = await worked(database, session, handle, options, work)
+    const settings = database.limitsOf(Math.min(options.timeoutMs ?? Infinity, database.settings.statementTimeoutMs))
+    const handle = new PgUnitHandle(session.client, session.isPipelined, {
+      alone: () => session.runText([BEGIN, ...settings].join('; ')),
+      with: (query, values) => session.joinedRaw(query, values, { beginning: settings, isCommitting: false }),
+    })
+    const value = await worked(database, session, handle, new TurnExecutor(session, handle, settings), options, work)
     isClean = true
     return value
   } catch (error) {
@@ -80,9 +116,9 @@ export async function inTransaction<T>(
 }
 
 async function worked<T>(
-  database: PgDatabase, session: PgSession, handle: PgUnitHandle, options: TransactOptions, work: (handle: PgHandle, executor: PgUnitExecutor) => Promise<T>,
+  database: PgDatabase, session: PgSession, handle: PgUnitHandle, executor: TurnExecutor, options: TransactOptions,
+  work: (handle: PgHandle, executor: PgUnitExecutor) => Promise<T>,
 ): Promise<T> {
-  const executor = new TurnExecutor(session, handle)
   let value: T
   try {
     value = await limited(database, options, work(handle, executor))
@@ -102,10 +138,20 @@ async function worked<T>(
 async function rolledBack(session: PgSession, handle: PgUnitHandle): Promise<void> {
   try {
     await handle.end()
-    if (handle.hasBegun) await session.runText('ROLLBACK', ROLLBACK_MS_MAX)
+  } catch {
+    return
+  }
+  if (handle.hasBegun) await ended(session)
+  else session.isIdle = true
+}
+
+/** Rolls back; where that fails, the connection is closed instead. */
+async function ended(session: PgSession): Promise<void> {
+  try {
+    await session.runText('ROLLBACK', ROLLBACK_MS_MAX)
     session.isIdle = true
   } catch {
-    // The connection is closed instead.
+    // The session is not idle.
   }
 }
 
