@@ -1,5 +1,6 @@
 import type { Pool } from 'pg'
-import { postgres } from '../src/adapters/postgres/index.ts'
+import { type PgHandle, postgres } from '../src/adapters/postgres/index.ts'
+import { type Drafted, draft, type Store } from '../src/index.ts'
 import { BUSINESS_TABLE, BUSINESS_TEXT, CONNECTIONS, benchDatabase, plainPool, transaction } from './outbox-database.ts'
 import { type Case, type Ratio, type Result, measure, windowed } from './measure.ts'
 import { KeyedOrder, Order, order } from './payload.ts'
@@ -26,6 +27,9 @@ export async function commitSuite(rounds: number, progress: (text: string) => vo
     ratios: [
       against('outbox.in(pg client), order by key ÷ business row alone', 'trunkline: outbox.in(client), keyed', 0.7),
       against('outbox.in(pg client), no order ÷ business row alone', 'trunkline: outbox.in(client), no key', 0.7),
+      against('outbox.in(pg client).commit, order by key ÷ business row alone', 'trunkline: outbox.in(client).commit, keyed', 0.7),
+      against('outbox.statement, order by key ÷ business row alone', 'trunkline: outbox.statement, keyed', 0.7),
+      against('outbox.statement, no order ÷ business row alone', 'trunkline: outbox.statement, no key', 0.7),
       against('store.transaction, order by key ÷ business row alone', 'trunkline: store.transaction, keyed', 0.7),
       against('store.transaction, no order ÷ business row alone', 'trunkline: store.transaction, no key', 0.7),
     ],
@@ -61,6 +65,15 @@ async function openOurs(url: string, pool: Pool): Promise<Opened> {
           await store.outbox.in(client).publish(Order, order)
         }))),
       },
+      { name: 'trunkline: outbox.in(client).commit, keyed', run: async () => await emptied(await windowed(COUNT, CONNECTIONS, (index) => committed(pool, store, [draft(KeyedOrder, keyed(index))]))) },
+      {
+        name: 'trunkline: outbox.statement, keyed',
+        run: async () => await emptied(await windowed(COUNT, CONNECTIONS, (index) => pool.query(store.outbox.statement(NAMED, [draft(KeyedOrder, keyed(index))])))),
+      },
+      {
+        name: 'trunkline: outbox.statement, no key',
+        run: async () => await emptied(await windowed(COUNT, CONNECTIONS, () => pool.query(store.outbox.statement(NAMED, [draft(Order, order)])))),
+      },
       {
         name: 'trunkline: store.transaction, keyed',
         run: async () => await emptied(await windowed(COUNT, CONNECTIONS, (index) => store.transaction(async (unit) => {
@@ -81,6 +94,20 @@ async function openOurs(url: string, pool: Pool): Promise<Opened> {
       },
     ],
     close: () => store.close(),
+  }
+}
+
+/** A transaction by hand whose last statement writes the messages and commits. */
+async function committed(pool: Pool, store: Store<PgHandle>, messages: readonly Drafted[]): Promise<void> {
+  const client = await pool.connect()
+  let isDone = false
+  try {
+    await client.query('BEGIN')
+    await client.query(INSERT, VALUES)
+    await store.outbox.in(client).commit(messages)
+    isDone = true
+  } finally {
+    client.release(!isDone)
   }
 }
 

@@ -1,7 +1,8 @@
 import type { BusOutbox, MessageMaker, MessageMakerOptions, Scheduling, UnitOfWork } from '../bus/port.ts'
 import { refuseInUnit } from '../bus/unit-scope.ts'
 import type { AnyCommand, DataInput, EventContract } from '../contract/contract.ts'
-import type { DeadOutboxRow, OutboxStats, StoreBackend, UnitTransaction } from './port.ts'
+import { TrunklineError } from '../core/errors.ts'
+import type { DeadOutboxRow, NewOutboxRow, OutboxStats, SqlStatement, StoreBackend, UnitTransaction } from './port.ts'
 import type { Sharder } from './shards.ts'
 
 /** What an outbox gets from its store while that is open. */
@@ -47,14 +48,38 @@ export class ForeignUnit {
     return this.#write(messages)
   }
 
+  /**
+   * Several events and commands, and the commit of the transaction right behind them: one round trip less than two statements. Only on
+   * a client of `pg`, whose transaction nobody else ends. Where it rejects, roll back.
+   *
+   * @throws as `publish` does; `bus.unsupported` for a handle of another library, and with a store that is not PostgreSQL;
+   *   `store.rolled_back` where a statement of the transaction had failed before.
+   */
+  async commit(messages: readonly Drafted[]): Promise<void> {
+    const { backend, nudge } = this.#parts
+    if (backend.commitWith === undefined) throw new TrunklineError('bus.unsupported', { adapter: backend.name, capability: 'commit', needed: 'outbox.in(…).commit' })
+    const rows = rowsOf(this.#parts, messages)
+    await backend.commitWith(this.#handle, rows)
+    nudge(shardsOf(rows))
+  }
+
   async #write(drafts: readonly Drafted[]): Promise<void> {
-    const { messages, sharder, backend, checkBacklog, nudge } = this.#parts
-    checkBacklog()
-    const rows = drafts.map(({ contract, data, options }) => sharder.place(messages.make(contract, data, options)))
+    const { backend, nudge } = this.#parts
+    const rows = rowsOf(this.#parts, drafts)
     const transaction: UnitTransaction<unknown> = await backend.adopt(this.#handle)
     await transaction.write(rows)
-    nudge([...new Set(rows.map(({ shard }) => shard))])
+    nudge(shardsOf(rows))
   }
+}
+
+/** @throws `contract.*`, `bus.overloaded`. */
+function rowsOf({ messages, sharder, checkBacklog }: OutboxParts, drafts: readonly Drafted[]): readonly NewOutboxRow[] {
+  checkBacklog()
+  return drafts.map(({ contract, data, options }) => sharder.place(messages.make(contract, data, options)))
+}
+
+function shardsOf(rows: readonly NewOutboxRow[]): readonly number[] {
+  return [...new Set(rows.map(({ shard }) => shard))]
 }
 
 /** A message to be written. */
@@ -89,6 +114,30 @@ export class Outbox implements BusOutbox {
    */
   in(handle: unknown): ForeignUnit {
     return new ForeignUnit(this.#parts('in'), handle)
+  }
+
+  /**
+   * A statement of your own with messages beside it, as one statement: rows and messages are there together or not at all, in one round
+   * trip and without a transaction around it. PostgreSQL only.
+   *
+   * ```ts
+   * await pool.query(outbox.statement({ text: 'INSERT INTO sale VALUES ($1)', values: [id] }, [draft(SaleMade, { id })]))
+   * ```
+   *
+   * Run it once, and not within the store's own units. It may be any single statement with `$1` parameters; what it returns stays its own. Of
+   * several such statements in one transaction the keys' locks are taken one after the other, so two transactions can deadlock there.
+   *
+   * @throws `contract.*`, `bus.overloaded`, `outbox.not_attached`; `bus.unsupported` with another store, and where the bus is on the store's
+   *   own transport.
+   */
+  statement(statement: { readonly text: string; readonly values?: readonly unknown[]; readonly name?: string }, messages: readonly Drafted[]): SqlStatement {
+    const parts = this.#parts('statement')
+    const { backend, nudge } = parts
+    if (backend.statementWith === undefined) throw new TrunklineError('bus.unsupported', { adapter: backend.name, capability: 'statement', needed: 'outbox.statement' })
+    const rows = rowsOf(parts, messages)
+    const whole = backend.statementWith({ ...statement, values: [...(statement.values ?? [])] }, rows)
+    nudge(shardsOf(rows))
+    return whole
   }
 
   /** How many messages wait, how long the oldest one does, and how many were given up. */

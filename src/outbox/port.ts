@@ -61,10 +61,32 @@ export interface StoreBackend<Tx> {
    *   a library that it does not know.
    */
   adopt(handle: unknown): Promise<UnitTransaction<unknown>>
+  /**
+   * Writes messages in such a transaction and commits it, in as few round trips as it can; undefined where the store never can. Where it
+   * rejects, the transaction is still to be rolled back.
+   *
+   * @throws as `adopt` does; `bus.unsupported` for a handle that its library commits itself; `store.rolled_back` where the commit
+   *   answered a rollback (P-08).
+   */
+  readonly commitWith?: ((handle: unknown, rows: readonly NewOutboxRow[]) => Promise<void>) | undefined
+  /**
+   * The statement with the writing of messages beside it, as one; undefined where the store never can.
+   *
+   * @throws `bus.unsupported` while the messages go elsewhere than to the outbox.
+   */
+  readonly statementWith?: ((statement: SqlStatement, rows: readonly NewOutboxRow[]) => SqlStatement) | undefined
   /** Tells `listener` when other processes have committed something to the outbox, an event or a timer, as soon as it hears of it. */
   onCommitted(listener: () => void): () => void
   /** True while commits of other processes are heard of; else readers look more often. */
   readonly hearsOthers: boolean
+}
+
+/** One SQL statement with `$1` parameters, as `pg` takes it. */
+export interface SqlStatement {
+  readonly text: string
+  readonly values: unknown[]
+  /** A statement with a name is prepared once per connection. Not behind a pooler in transaction mode. */
+  readonly name?: string
 }
 
 /** How a transaction is run. */

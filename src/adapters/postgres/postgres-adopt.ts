@@ -1,8 +1,11 @@
 import { isTrunklineError, TrunklineError } from '../../core/errors.ts'
-import type { PgRow } from './postgres-client.ts'
-import { sqlState, storeError } from './postgres-errors.ts'
+import { hasForeignMethods } from '../../outbox/protocol/foreign-handle.ts'
+import type { PgPoolClient, PgResult, PgRow } from './postgres-client.ts'
+import { sqlState, STORE, storeError } from './postgres-errors.ts'
+import { PgUnitHandle } from './postgres-handle.ts'
 import { type SqlHandle, sqlHandle, type SqlHandleState } from './postgres-handles.ts'
 import { columnName } from './postgres-handles-text.ts'
+import { joined } from './postgres-joined.ts'
 import { PgStatement, textAt } from './postgres-rows.ts'
 import { type PgExecutor, type PgUnitExecutor, PgPlainExecutor } from './postgres-session.ts'
 
@@ -35,6 +38,58 @@ class AdoptedExecutor extends PgPlainExecutor {
   }
 }
 
+/** The same on a client of `pg`, which commits with the last statement. */
+class CommittingExecutor extends AdoptedExecutor {
+  readonly #client: PgPoolClient
+  readonly #handle: SqlHandle
+  readonly #isPreparing: boolean
+  #committed: PgResult | undefined
+
+  constructor(client: PgPoolClient, handle: SqlHandle, isPreparing: boolean) {
+    super(handle, isPreparing)
+    this.#client = client
+    this.#handle = handle
+    this.#isPreparing = isPreparing
+  }
+
+  override async runLast({ text, name }: PgStatement, values: readonly unknown[]): Promise<void> {
+    const isPreparing = this.#isPreparing
+    const sent = joined(this.#client, { beginning: undefined, isCommitting: true, isPreparing }, { text, values: [...values], ...(isPreparing ? { name } : {}) })
+    if (sent === undefined) throw unsupported(this.#handle.library)
+    try {
+      this.#committed = (await sent.results).at(-1)
+    } catch (error) {
+      throw adoptedError(this.#handle, error)
+    }
+  }
+
+  /** @throws `store.rolled_back`. */
+  async commit(): Promise<void> {
+    const committed = this.#committed ?? (await this.#client.query({ text: 'COMMIT' }))
+    if (committed.command !== 'COMMIT') throw new TrunklineError('store.rolled_back', { store: STORE, problem: 'a statement of the transaction had failed' })
+  }
+}
+
+function unsupported(library: string): TrunklineError {
+  return new TrunklineError('bus.unsupported', { adapter: STORE, capability: 'commit', needed: `a transaction of ${library}, which it ends itself` })
+}
+
+/**
+ * What runs the library's statements on a client of `pg` and commits with the last of them.
+ *
+ * @throws as `adoptedExecutor` does; `bus.unsupported` for a handle of another library.
+ */
+export async function committingExecutor(handle: unknown, isPreparing: boolean): Promise<CommittingExecutor> {
+  const found = await adopted(handle)
+  if (!isClient(handle)) throw unsupported(found.library)
+  return new CommittingExecutor(handle, found, isPreparing)
+}
+
+/** A client whose owner ends the transaction; a unit of the store ends its own. */
+function isClient(handle: unknown): handle is PgPoolClient {
+  return !(handle instanceof PgUnitHandle) && hasForeignMethods(handle, 'query', 'escapeLiteral')
+}
+
 /**
  * What runs the library's statements on a handle of the caller's.
  *
@@ -43,11 +98,15 @@ class AdoptedExecutor extends PgPlainExecutor {
  * @throws `core.option_invalid` for a handle of no known library, `outbox.transaction_missing` for one that is not inside a transaction.
  */
 export async function adoptedExecutor(handle: unknown, isPreparing: boolean): Promise<PgUnitExecutor> {
+  return new AdoptedExecutor(await adopted(handle), isPreparing)
+}
+
+async function adopted(handle: unknown): Promise<SqlHandle> {
   const found = sqlHandle(handle)
   if (found === undefined) throw new TrunklineError('core.option_invalid', { option: 'handle', expected: KNOWN, actual: kindOf(handle) })
   if (found.state === 'unknown') await mustBeInside(found)
   else if (found.state !== 'open') throw missing(found, found.state)
-  return new AdoptedExecutor(found, isPreparing)
+  return found
 }
 
 const ISOLATION = new PgStatement("SELECT pg_catalog.current_setting('transaction_isolation') AS isolation")

@@ -1,9 +1,9 @@
-import { assert } from '../../core/errors.ts'
+import { assert, TrunklineError } from '../../core/errors.ts'
 import type {
-  BodyTable, InboxTable, NewOutboxRow, OutboxTable, StoreBackend, StoreHost, TimerTable, TransactOptions, UnitTransaction,
+  BodyTable, InboxTable, NewOutboxRow, OutboxTable, SqlStatement, StoreBackend, StoreHost, TimerTable, TransactOptions, UnitTransaction,
 } from '../../outbox/port.ts'
 import type { CheckpointTable, EventLog, LeaseTable } from '../../store/port.ts'
-import { adoptedExecutor, refuseSnapshots } from './postgres-adopt.ts'
+import { adoptedExecutor, committingExecutor, refuseSnapshots } from './postgres-adopt.ts'
 import { PgBodies } from './postgres-bodies.ts'
 import { PgCheckpoints } from './postgres-checkpoints.ts'
 import { PgDatabase } from './postgres-database.ts'
@@ -101,6 +101,21 @@ export class PostgresBackend implements StoreBackend<PgHandle> {
     const executor = await adoptedExecutor(handle, this.#database.settings.isPreparing)
     if (this.#isOwn) await refuseSnapshots(executor)
     return new PgUnit(handle, executor, { ...this.#tables, write: async (on, rows) => await this.#writeAdopted(on, rows) })
+  }
+
+  readonly commitWith = async (handle: unknown, rows: readonly NewOutboxRow[]): Promise<void> => {
+    const executor = await committingExecutor(handle, this.#database.settings.isPreparing)
+    if (this.#isOwn) await refuseSnapshots(executor)
+    const stored: PgStored[] = []
+    await this.#write(executor, rows, stored)
+    await executor.commit()
+    this.#database.signals.announce('outbox')
+    for (const one of stored) this.transport?.stored(one)
+  }
+
+  readonly statementWith = (statement: SqlStatement, rows: readonly NewOutboxRow[]): SqlStatement => {
+    if (this.#isOwn) throw new TrunklineError('bus.unsupported', { adapter: this.name, capability: 'statement', needed: 'outbox.statement, over a transport of its own' })
+    return this.#outbox.beside(statement, rows)
   }
 
   onCommitted(listener: () => void): () => void {

@@ -1,13 +1,14 @@
 import type { DeadLetterRecord } from '../../bus/port.ts'
 import { TrunklineError } from '../../core/errors.ts'
-import type { DeadOutboxRow, NewOutboxRow, OutboxOutcome, OutboxReadOptions, OutboxRow, OutboxStats, OutboxTable } from '../../outbox/port.ts'
+import type { DeadOutboxRow, NewOutboxRow, OutboxOutcome, OutboxReadOptions, OutboxRow, OutboxStats, OutboxTable, SqlStatement } from '../../outbox/port.ts'
 import { shardLease } from '../../outbox/protocol/lease-names.ts'
 import type { PgRow } from './postgres-client.ts'
 import type { PgDatabase } from './postgres-database.ts'
 import { STORE } from './postgres-errors.ts'
-import { KEY_LOCK, keyLocks } from './postgres-locks.ts'
+import { keyLocks } from './postgres-locks.ts'
 import { attributesText, messageFrom } from './postgres-message.ts'
 import { bigintAt, bytesAt, kindAt, numberAt, optionalTextAt, PgStatement, textAt } from './postgres-rows.ts'
+import { besideStatement, locksText, ROW_COLUMNS, writeText } from './postgres-outbox-write.ts'
 import type { PgUnitExecutor } from './postgres-session.ts'
 
 /** Fields of a record, read back from JSON text. */
@@ -54,18 +55,35 @@ export class PgOutbox implements OutboxTable {
       await this.#writeOne(executor, first)
       return
     }
-    const locks = keyLocks(this.#database.settings.schema, rows.flatMap(({ message }) => message.key ?? []))
-    await executor.runLast(this.#statements.writeMany, [
-      locks, rows.map(({ shard }) => shard), rows.map(({ kind }) => kind), rows.map(({ message }) => message.key ?? null),
-      rows.map(({ message }) => attributesText(message)), rows.map(({ message }) => message.body),
-    ])
+    await executor.runLast(this.#statements.writeMany, this.#manyRows(rows))
   }
 
-  async #writeOne(executor: PgUnitExecutor, { shard, kind, message }: NewOutboxRow): Promise<void> {
+  async #writeOne(executor: PgUnitExecutor, row: NewOutboxRow): Promise<void> {
     const { writeOne, writeKeyed } = this.#statements
+    await executor.runLast(row.message.key === undefined ? writeOne : writeKeyed, this.#oneRow(row))
+  }
+
+  #oneRow({ shard, kind, message }: NewOutboxRow): readonly unknown[] {
     const values = [shard, kind, attributesText(message), message.body]
-    if (message.key === undefined) await executor.runLast(writeOne, values)
-    else await executor.runLast(writeKeyed, [...values, message.key, ...keyLocks(this.#database.settings.schema, [message.key])])
+    return message.key === undefined ? values : [...values, message.key, ...keyLocks(this.#database.settings.schema, [message.key])]
+  }
+
+  #manyRows(rows: readonly NewOutboxRow[]): readonly unknown[] {
+    const locks = keyLocks(this.#database.settings.schema, rows.flatMap(({ message }) => message.key ?? []))
+    return [
+      locks, rows.map(({ shard }) => shard), rows.map(({ kind }) => kind), rows.map(({ message }) => message.key ?? null),
+      rows.map(({ message }) => attributesText(message)), rows.map(({ message }) => message.body),
+    ]
+  }
+
+  /** A statement of the caller's with rows beside it, as one. */
+  beside(statement: SqlStatement, rows: readonly NewOutboxRow[]): SqlStatement {
+    if (rows.length === 0) return statement
+    const [first] = rows
+    const keys = rows.flatMap(({ message }) => message.key ?? [])
+    const values = first !== undefined && rows.length === 1 ? this.#oneRow(first) : this.#manyRows(rows)
+    const shape = rows.length > 1 ? 'many' : keys.length > 0 ? 'keyed' : 'one'
+    return besideStatement({ schema: this.#database.schema, shape }, statement, values)
   }
 
   async read(shard: number, { limit, after, withoutKeys }: OutboxReadOptions): Promise<readonly OutboxRow[]> {
@@ -122,23 +140,16 @@ export function messageAt(row: PgRow): DeadOutboxRow['message'] {
 // A record is written by this class alone and only shown to people: its shape is not proven field by field.
 const recordIn: RecordReader = JSON.parse
 
-/** The locks of $1 as one row, there when all of them are held. */
-const LOCKS = `locks AS MATERIALIZED (SELECT coalesce(sum(CASE WHEN pg_catalog.pg_advisory_xact_lock(${KEY_LOCK}, slot) IS NULL THEN 0 ELSE 1 END), 0) AS held
-  FROM unnest($1::integer[]) AS slot)`
-
 /** $1 lease, $2 epoch. A share of the row's key: whoever takes the lease over waits, whoever renews it does not (P-15). */
 const FENCE = (schema: string): string => `fence AS MATERIALIZED (SELECT 1 FROM ${schema}.lease WHERE name = $1::text AND epoch = $2::bigint FOR KEY SHARE)`
 
 function outboxStatements(schema: string): OutboxStatements {
-  const columns = 'shard, kind, key, attributes, body'
+  const columns = ROW_COLUMNS
   const remove = `gone AS (DELETE FROM ${schema}.outbox WHERE shard = $3::smallint AND id = ANY($4::bigint[]) AND EXISTS (SELECT FROM fence))`
   return {
-    writeOne: new PgStatement(`INSERT INTO ${schema}.outbox (shard, kind, attributes, body) VALUES ($1::smallint, $2::text, $3::text, $4::bytea)`),
-    writeKeyed: new PgStatement(`WITH lock AS MATERIALIZED (SELECT pg_catalog.pg_advisory_xact_lock(${KEY_LOCK}, $6::integer))
-INSERT INTO ${schema}.outbox (shard, kind, attributes, body, key) SELECT $1::smallint, $2::text, $3::text, $4::bytea, $5::text FROM lock`),
-    writeMany: new PgStatement(`WITH ${LOCKS}
-INSERT INTO ${schema}.outbox (${columns}) SELECT given.shard, given.kind, given.key, given.attributes, given.body
-FROM locks, unnest($2::smallint[], $3::text[], $4::text[], $5::text[], $6::bytea[]) WITH ORDINALITY AS given (shard, kind, key, attributes, body, n) ORDER BY given.n`),
+    writeOne: new PgStatement(writeText({ schema, shape: 'one' })),
+    writeKeyed: new PgStatement(writeText({ schema, shape: 'keyed' })),
+    writeMany: new PgStatement(writeText({ schema, shape: 'many' })),
     read: new PgStatement(`SELECT id, kind, attributes, body FROM ${schema}.outbox
 WHERE shard = $1::smallint AND id > $2::bigint AND (key IS NULL OR key <> ALL ($4::text[])) ORDER BY id LIMIT $3::bigint`),
     remove: new PgStatement(`WITH ${FENCE(schema)}, ${remove} SELECT count(*) AS held FROM fence`),
@@ -154,7 +165,7 @@ WHERE shard = $1::smallint AND id > $2::bigint AND (key IS NULL OR key <> ALL ($
   (SELECT count(*) FROM ${schema}.outbox_dead) AS dead FROM ${schema}.outbox`),
     dead: new PgStatement(`SELECT id, kind, attributes, body, record FROM ${schema}.outbox_dead WHERE id > $1::bigint ORDER BY id LIMIT $2::bigint`),
     deadKey: new PgStatement(`SELECT key FROM ${schema}.outbox_dead WHERE id = $1::bigint`),
-    redrive: new PgStatement(`WITH ${LOCKS}, gone AS (DELETE FROM ${schema}.outbox_dead WHERE id = $2::bigint AND (SELECT held FROM locks) >= 0 RETURNING ${columns})
+    redrive: new PgStatement(`WITH ${locksText('locks', 1)}, gone AS (DELETE FROM ${schema}.outbox_dead WHERE id = $2::bigint AND (SELECT held FROM locks) >= 0 RETURNING ${columns})
 INSERT INTO ${schema}.outbox (${columns}) SELECT ${columns} FROM gone RETURNING id`),
     removeDead: new PgStatement(`DELETE FROM ${schema}.outbox_dead WHERE id = $1::bigint RETURNING id`),
   }
