@@ -65,6 +65,8 @@ export class RelayShard {
   readonly #inFlight = new Set<bigint>()
   readonly #chains = new Map<string, Promise<boolean>>()
   readonly #held = new Map<string, Held>()
+  /** Of which a row was passed over since the last look from the beginning: the later ones wait for the next, even where the wait is over by now. */
+  readonly #passedOver = new Set<string>()
   readonly #refusals = new Map<bigint, number>()
   #isDirty = false
   #run: Promise<void> | undefined
@@ -138,9 +140,10 @@ export class RelayShard {
   async #pass(): Promise<void> {
     const { table } = this.#host
     let after: bigint | undefined
+    this.#passedOver.clear()
     try {
       while (this.#epoch !== undefined && this.#host.canPublish() && this.#held.size < HELD_KEYS_MAX) {
-        const rows = await table.read(this.#shard, { limit: this.#pageMax, after, withoutKeys: this.#heldKeys() })
+        const rows = await table.read(this.#shard, { limit: this.#pageMax, after, withoutKeys: this.#keysPassedOver() })
         after = rows.at(-1)?.id
         if (after === undefined) break
         this.#adapt(rows)
@@ -174,10 +177,9 @@ export class RelayShard {
     this.#pageMax = Math.max(1, Math.min(this.#host.pageMax, Math.floor(PAGE_BYTES_MAX / mean)))
   }
 
-  #heldKeys(): readonly string[] {
-    const keys: string[] = []
-    for (const name of this.#held.keys()) if (name.startsWith('k') && this.#isHeld(name)) keys.push(name.slice(1))
-    return keys
+  #keysPassedOver(): readonly string[] {
+    for (const name of this.#held.keys()) if (this.#isHeld(name)) this.#passedOver.add(name)
+    return [...this.#passedOver].flatMap((name) => (name.startsWith('k') ? [name.slice(1)] : []))
   }
 
   #isHeld(name: string): boolean {
@@ -188,7 +190,9 @@ export class RelayShard {
   #take(row: OutboxRow): void {
     const { id, message } = row
     if (this.#inFlight.has(id) || this.#published.has(id) || this.#dead.has(id)) return
-    if (this.#isHeld(nameOf(row))) return
+    const name = nameOf(row)
+    if (this.#isHeld(name)) this.#passedOver.add(name)
+    if (this.#passedOver.has(name)) return
     this.#inFlight.add(id)
     const { key } = message
     const before = key === undefined ? undefined : this.#chains.get(key)
@@ -197,12 +201,20 @@ export class RelayShard {
       this.#ended(id)
       return
     }
+    if (ended === false) this.#passedOver.add(name)
     const outcome = Promise.resolve(ended).then((isStored) => {
+      if (!isStored) this.#passOver(name)
       if (key !== undefined && this.#chains.get(key) === outcome) this.#chains.delete(key)
       this.#ended(id)
       return isStored
     })
     if (key !== undefined) this.#chains.set(key, outcome)
+  }
+
+  #passOver(name: string): void {
+    this.#passedOver.add(name)
+    // The link was down for a moment, and whoever tells that it is back may have done so.
+    if (!this.#held.has(name) && this.#host.canPublish()) this.#isDirty = true
   }
 
   #ended(id: bigint): void {
