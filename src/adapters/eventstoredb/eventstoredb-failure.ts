@@ -27,6 +27,7 @@ const BY_TYPE: Readonly<Record<string, FailureKind>> = {
   'stream-not-found': 'stream-missing',
   'no-stream': 'stream-missing',
   'stream-deleted': 'stream-deleted',
+  'stream-tombstoned': 'stream-deleted',
   'persistent-subscription-exists': 'group-exists',
   'persistent-subscription-does-not-exist': 'group-missing',
   'persistent-subscription-dropped': 'unknown',
@@ -42,7 +43,8 @@ export function failureOf(thrown: unknown): EsdbFailure {
   const shared = { problem: errorText(thrown), cause: thrown }
   if (typeof type === 'string') {
     const kind = BY_TYPE[type] ?? 'refused'
-    const actual = partOf(thrown, 'actualVersion')
+    // The clients have a name of their own for it each.
+    const actual = partOf(thrown, 'actualVersion') ?? partOf(thrown, 'actualState')
     return { ...shared, kind, actual: typeof actual === 'bigint' ? actual : undefined }
   }
   if (typeof code === 'number') return { ...shared, kind: AMBIGUOUS.includes(code) ? 'unknown' : 'poisoned', actual: undefined }
