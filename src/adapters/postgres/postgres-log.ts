@@ -74,7 +74,8 @@ export class PgEventLog implements EventLog {
 
   async append(stream: string, expected: ExpectedRevision, events: readonly NewEvent[]): Promise<Appended> {
     const appended = await this.appendOn(this.#database, stream, expected, events)
-    if (!appended.isRepeated) this.committed()
+    // Also a repetition: who appended first may have died before it told anybody.
+    this.committed()
     return appended
   }
 

@@ -42,7 +42,8 @@ export class PgUnit<Tx> implements UnitTransaction<Tx> {
 
   async append(stream: string, expected: ExpectedRevision, events: readonly NewEvent[]): Promise<Appended> {
     const appended = await this.#tables.log.appendOn(this.#executor, stream, expected, events)
-    if (!appended.isRepeated) this.#hasAppended = true
+    // Also after a repetition: who appended first may have died before it told anybody.
+    this.#hasAppended = true
     return appended
   }
 

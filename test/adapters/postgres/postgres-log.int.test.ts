@@ -241,6 +241,35 @@ test('hears of the appends of another process without listening, by polling', as
   await Promise.all([writer.close(), reader.close()])
 })
 
+test.each(['append', 'unit'] as const)('a repeated %s wakes readers, because whoever was first may have died before it told them', async (way) => {
+  const url = await rig.database()
+  const [writer, reader] = [await openStore({ connectionString: url }), await openStore({ connectionString: url })]
+  const abort = new AbortController()
+  const caughtUp = new Gate()
+  const seen: string[] = []
+  const following = (async () => {
+    for await (const page of reader.log.follow({ kind: 'all' }, undefined, { pageMax: 10, signal: abort.signal })) {
+      if (page.isEnd) caughtUp.open()
+      seen.push(...streamsOf(page.events))
+    }
+  })()
+  await caughtUp.opened
+  const event = newEvent()
+  // As a process leaves it that ends right after its commit.
+  const client = await rig.client(url)
+  await client.query('BEGIN')
+  await (await writer.adopt(client)).append('order-1', 'noStream', [event])
+  await client.query('COMMIT')
+  if (way === 'append') expect(await writer.log.append('order-1', 'noStream', [event])).toMatchObject({ isRepeated: true })
+  else await writer.transact((tx) => tx.append('order-1', 'noStream', [event]))
+  await until(() => seen.length > 0, { what: 'the reader hears' })
+  expect(seen).toEqual(['order-1@0'])
+  abort.abort()
+  await following
+  await client.end()
+  await Promise.all([writer.close(), reader.close()])
+})
+
 test('ten idle stores that follow and listen cause at most one statement a second together', async () => {
   const url = await rig.database()
   const client = await rig.client(url)
