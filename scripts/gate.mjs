@@ -1,5 +1,6 @@
 // Everything that must be green before a change is done; started by test.mjs on a Node that is new enough.
 
+import { join } from 'node:path'
 import process from 'node:process'
 import { runCheckParts } from './check-parts.mjs'
 import { rootDir, runProgram, runTests, summarise } from './parts.mjs'
@@ -16,6 +17,9 @@ if (!ensureServers()) {
 
 const parts = await runCheckParts()
 parts.push(await runProgram('build', process.execPath, ['scripts/build.mjs']))
+// Inherited by every process that a test starts.
+process.env.NODE_COMPILE_CACHE = join(rootDir, 'node_modules', '.cache', 'trunkline-compiled')
+parts.push(await runProgram('compile', process.execPath, ['--disable-warning=ExperimentalWarning', 'scripts/warm-cache.mjs']))
 parts.push(await runTests('tests on real servers', ['--project', 'int', '--exclude', `${PACKAGE_TESTS}**`]))
 parts.push(await runTests('package tests', ['--project', 'int', PACKAGE_TESTS]))
 

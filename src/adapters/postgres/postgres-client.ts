@@ -75,6 +75,21 @@ export function inOneWrite<T>({ connection }: PgSocketOwner, send: () => T): T {
   }
 }
 
+/** Sockets that hold back what is written to them until the running callback has ended. */
+const GATHERING = new WeakSet<object>()
+
+/** The same for all that is sent before the running callback, and what it resolves, has ended: the statements of a batch leave together. */
+export function gatherWrites({ connection }: PgSocketOwner): void {
+  const stream = connection?.stream
+  if (stream?.cork === undefined || stream.uncork === undefined || GATHERING.has(stream)) return
+  GATHERING.add(stream)
+  stream.cork()
+  process.nextTick(() => {
+    GATHERING.delete(stream)
+    stream.uncork?.()
+  })
+}
+
 /** How a connection is made; names are those of `pg`. */
 export interface PgConnectOptions {
   readonly connectionString?: string

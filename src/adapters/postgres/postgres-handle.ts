@@ -1,5 +1,5 @@
 import { TrunklineError } from '../../core/errors.ts'
-import type { PgPoolClient, PgResult } from './postgres-client.ts'
+import { gatherWrites, type PgPoolClient, type PgResult } from './postgres-client.ts'
 import type { Joined } from './postgres-joined.ts'
 
 /** What a statement of the caller's answers: the result of `pg`, of which these fields are promised. */
@@ -84,7 +84,11 @@ export class PgUnitHandle implements PgHandle {
   /** Runs something on the connection after what was started before. */
   turn<T>(work: () => Promise<T>): Promise<T> {
     if (this.#isOver) return Promise.reject(new TrunklineError('outbox.unit_over', { operation: 'a statement' }))
-    if (this.#hasBegun && (this.#isPipelined || this.#running === 0)) return this.#counted(work())
+    if (this.#hasBegun && this.#isPipelined) {
+      gatherWrites(this.#client)
+      return this.#counted(work())
+    }
+    if (this.#hasBegun && this.#running === 0) return this.#counted(work())
     // Nothing of the caller's is sent before the database has said that the transaction has begun.
     return this.#counted(this.#isPipelined ? this.began().then(work) : Promise.all([this.began(), this.#last]).then(work))
   }
