@@ -261,7 +261,7 @@ export class Sagas<Tx = unknown> {
       handled = undefined
       // Whoever is contended for must not hold up others, and a store that commits one stream at a time has nothing to share.
       const isShared = tries === 1 && this.#store.capabilities.canCommitStreams
-      const outcome = await (isShared ? this.#batcher : this.#store).run(request)
+      const outcome = await (isShared ? this.#batcher.run(request, clock) : this.#store.run(request))
       if (outcome.kind === 'done' && handled !== undefined) this.#tell(handled)
       return unitValue(outcome)
     }, context.signal)

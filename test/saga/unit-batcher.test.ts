@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { UnitOutcome, UnitRequest } from '../../src/bus/port.ts'
 import { UnitBatcher } from '../../src/saga/unit-batcher.ts'
+import { VirtualClock } from '../../src/testing/virtual-clock.ts'
 import { Gate } from '../bus/bus-rig.ts'
 
 function request(group: string): UnitRequest {
@@ -24,17 +25,25 @@ class SlowStore {
 }
 
 describe('units of different instances', () => {
-  test('share the next transaction while two are under way, and each gets its own outcome', async () => {
+  test('share a transaction where they come together, and the next one while two are under way; each gets its own outcome', async () => {
     const store = new SlowStore()
+    const clock = new VirtualClock()
     const batcher = new UnitBatcher(store)
-    const outcomes = Promise.all(['a', 'b', 'c', 'd', 'e'].map((group) => batcher.run(request(group))))
-    expect(store.batches).toEqual(['a', 'b'])
+    const run = (...groups: readonly string[]): Promise<UnitOutcome>[] => groups.map((group) => batcher.run(request(group), clock))
+    const outcomes = run('a', 'b')
+    await clock.settle()
+    outcomes.push(...run('c'))
+    await clock.settle()
+    outcomes.push(...run('d'))
+    await clock.settle()
+    outcomes.push(...run('e'))
+    await clock.settle()
+    expect(store.batches).toEqual(['a b', 'c'])
     store.gates[0]?.open()
-    await Promise.resolve()
-    for (let turn = 0; turn < 20; turn++) await Promise.resolve()
-    expect(store.batches).toEqual(['a', 'b', 'c d e'])
+    await clock.settle()
+    expect(store.batches).toEqual(['a b', 'c', 'd e'])
     for (const gate of store.gates) gate.open()
-    expect((await outcomes).map((outcome) => outcome.kind === 'done' && outcome.value)).toEqual(['a', 'b', 'c', 'd', 'e'])
+    expect((await Promise.all(outcomes)).map((outcome) => outcome.kind === 'done' && outcome.value)).toEqual(['a', 'b', 'c', 'd', 'e'])
   })
 
   test('fail where the store refuses to begin, and the next ones are run all the same', async () => {
@@ -47,9 +56,13 @@ describe('units of different instances', () => {
       },
       runMany: store.runMany,
     })
-    expect(await batcher.run(request('a'))).toMatchObject({ kind: 'failed' })
+    const clock = new VirtualClock()
+    const refused = batcher.run(request('a'), clock)
+    await clock.settle()
+    expect(await refused).toMatchObject({ kind: 'failed' })
     isClosed = false
-    const outcome = batcher.run(request('b'))
+    const outcome = batcher.run(request('b'), clock)
+    await clock.settle()
     store.gates[0]?.open()
     expect(await outcome).toEqual({ kind: 'done', value: 'b' })
   })

@@ -88,8 +88,10 @@ export class PostgresBackend implements StoreBackend<PgHandle> {
     let stored: PgStored[] = []
     const { value, unit } = await inTransaction(this.#database, options, async (handle, executor) => {
       stored = []
-      const made = new PgUnit(handle, executor, { ...this.#tables, write: (on, rows) => this.#write(on, rows, stored) })
-      return { value: await work(made), unit: made }
+      const made = new PgUnit(handle, executor, { ...this.#tables, write: (on, rows) => this.#write(on, rows, stored) }, this.#database.host.clock)
+      const done = await work(made)
+      await made.flushed()
+      return { value: done, unit: made }
     })
     if (unit.hasAppended) this.#log.committed()
     if (unit.hasWritten) this.#database.signals.announce('outbox')

@@ -12,10 +12,14 @@ export interface LogStatements {
   readonly appendOne: Readonly<Record<Expectation, PgStatement>>
   /** The same with arrays as $4 and $5, and their length as $6. */
   readonly appendMany: Readonly<Record<Expectation, PgStatement>>
+  /** $1 streams, $2 revisions expected, $3 numbers of events, $4 categories; of every event $5 stream, $6 revision, $7 attributes, $8 body. A row per stream whose expectation held. */
+  readonly appendStreams: Readonly<Record<Exclude<Expectation, 'any'>, PgStatement>>
   /** $1 stream, $2 first revision, $3 last revision: what is there, and where the stream is. */
   readonly find: PgStatement
   /** $1 stream, $2 cursor, $3 limit. */
   readonly stream: Readonly<Record<'forwards' | 'backwards', PgStatement>>
+  /** $1 streams, $2 cursors, $3 limits: `place` is that of the stream. */
+  readonly streams: PgStatement
   /** $1 cursor, $2 limit, $3 the last position that is safe. */
   readonly all: Readonly<Record<'forwards' | 'backwards', PgStatement>>
   /** The same with the category as $4. */
@@ -49,9 +53,11 @@ export function logStatements(schema: string): LogStatements {
   return {
     appendOne: perExpectation((expectation) => appendOne(schema, expectation)),
     appendMany: perExpectation((expectation) => appendMany(schema, expectation)),
+    appendStreams: { exact: appendStreams(schema, 'exact'), noStream: appendStreams(schema, 'noStream') },
     find: new PgStatement(`SELECT s.revision AS head, e.position, e.attributes FROM ${schema}.stream s
 LEFT JOIN ${schema}.event e ON e.stream_id = s.id AND e.revision BETWEEN $2::bigint AND $3::bigint WHERE s.name = $1::text ORDER BY e.revision`),
     stream: { forwards: streamRead(schema, '>', 'ASC'), backwards: streamRead(schema, '<', 'DESC') },
+    streams: streamsRead(schema),
     all: { forwards: positionRead(schema, '>', 'ASC', ''), backwards: positionRead(schema, '<', 'DESC', '') },
     category: {
       forwards: positionRead(schema, '>', 'ASC', 'category = $4::text AND'),
@@ -93,6 +99,21 @@ FROM s, unnest($4::text[], $5::bytea[]) WITH ORDINALITY AS given (attributes, bo
 RETURNING position, revision, (SELECT limited FROM s) AS limited`)
 }
 
+// One statement for several streams. What it is given comes in the order of the streams' names, so that two of them wait for each other in one order only.
+function appendStreams(schema: string, expectation: 'exact' | 'noStream'): PgStatement {
+  const given = 'unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[]) AS given (name, expected, count, category)'
+  const streams = expectation === 'exact'
+    ? `UPDATE ${schema}.stream AS s SET revision = s.revision + given.count FROM ${given} WHERE s.name = given.name AND s.revision = given.expected RETURNING s.id, s.name, s.category, s.revision, ${LIMITED}`
+    : `INSERT INTO ${schema}.stream AS s (name, category, revision) SELECT given.name, given.category, given.count - 1 FROM ${given} WHERE given.expected = -1
+  ON CONFLICT (name) DO UPDATE SET revision = excluded.revision WHERE s.revision = -1 RETURNING id, name, category, revision, ${LIMITED}`
+  return new PgStatement(`WITH s AS (${streams}), e AS (
+  INSERT INTO ${schema}.event (stream_id, revision, category, attributes, body)
+  SELECT s.id, given.revision, s.category, given.attributes, given.body
+  FROM s JOIN unnest($5::text[], $6::bigint[], $7::text[], $8::bytea[]) WITH ORDINALITY AS given (name, revision, attributes, body, n) ON given.name = s.name ORDER BY given.n
+  RETURNING stream_id, position
+) SELECT s.name, s.revision, s.limited, max(e.position) AS position FROM s JOIN e ON e.stream_id = s.id GROUP BY s.name, s.revision, s.limited`)
+}
+
 const COLUMNS = `e.position, e.revision, date_part('epoch', e.stored_at) * 1000 AS stored_ms, e.attributes, e.body`
 
 function streamRead(schema: string, beyond: '>' | '<', direction: 'ASC' | 'DESC'): PgStatement {
@@ -102,6 +123,15 @@ function streamRead(schema: string, beyond: '>' | '<', direction: 'ASC' | 'DESC'
     WHERE s.name = $1::text AND e.revision ${beyond} $2::bigint AND (${ENDED}) IS NOT TRUE ORDER BY e.revision ${direction} LIMIT $3::bigint
   ) page
 ) cut WHERE bytes_before < ${PAGE_BYTES_MAX} ORDER BY revision ${direction}`)
+}
+
+function streamsRead(schema: string): PgStatement {
+  return new PgStatement(`SELECT given.place, cut.position, cut.revision, cut.stored_ms, cut.attributes, cut.body, cut.found
+FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS given (name, cursor, most, place) JOIN ${schema}.stream s ON s.name = given.name CROSS JOIN LATERAL (
+  SELECT page.*, count(*) OVER () AS found, sum(octet_length(body)) OVER (ORDER BY revision) - octet_length(body) AS bytes_before FROM (
+    SELECT ${COLUMNS} FROM ${schema}.event e WHERE e.stream_id = s.id AND e.revision > given.cursor AND (${ENDED}) IS NOT TRUE ORDER BY e.revision LIMIT given.most
+  ) page
+) cut WHERE cut.bytes_before < ${PAGE_BYTES_MAX} ORDER BY given.place, cut.revision`)
 }
 
 /** Events that have ended come as rows without content, so that the reader's cursor passes them. */

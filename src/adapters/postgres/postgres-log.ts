@@ -1,4 +1,4 @@
-import { assert, TrunklineError } from '../../core/errors.ts'
+import { assert, isTrunklineError, TrunklineError } from '../../core/errors.ts'
 import type {
   Appended, EventLog, ExpectedRevision, FollowOptions, LogCapabilities, LogPage, NewEvent, ReadQuery, Selection, StoredEvent, StreamMetadata,
 } from '../../store/port.ts'
@@ -22,6 +22,20 @@ const CAPABILITIES: LogCapabilities = { canCommitRows: true, canCommitStreams: t
 
 /** Which events, and how many of them, without where they are in the log. */
 type StreamQuery = Omit<ReadQuery, 'selection'>
+
+/** One append to one stream. */
+export interface StreamAppend {
+  readonly stream: string
+  readonly expected: Exclude<ExpectedRevision, 'any'>
+  readonly events: readonly NewEvent[]
+}
+
+/** Reading of one stream from its beginning, or from behind a revision. */
+export interface StreamRead {
+  readonly stream: string
+  readonly after: bigint | undefined
+  readonly limit: number
+}
 
 /** The event log of a schema. */
 export class PgEventLog implements EventLog {
@@ -96,11 +110,39 @@ export class PgEventLog implements EventLog {
     return { revision: bigintAt(row, 'revision'), position: bigintAt(row, 'position'), isRepeated: false }
   }
 
+  /** Appends to several streams, none of them twice. An error stands for one whose expectation failed. @throws `store.*` where nothing was done. */
+  async appendStreamsOn(executor: PgExecutor, appends: readonly StreamAppend[]): Promise<readonly (Appended | Error)[]> {
+    const [first] = appends
+    if (appends.length === 1 && first !== undefined) return [await this.appendOn(executor, first.stream, first.expected, first.events)]
+    const exact = appends.filter(({ expected }) => expected !== 'noStream')
+    const [old, made] = await Promise.all([
+      this.#appendStreams(executor, 'exact', exact),
+      this.#appendStreams(executor, 'noStream', appends.filter(({ expected }) => expected === 'noStream')),
+    ])
+    return await Promise.all(appends.map(async ({ stream, expected, events }) => {
+      const row = (expected === 'noStream' ? made : old).get(stream)
+      if (row === undefined) return await this.#repeated(executor, stream, expected, events).catch((error: unknown) => isTrunklineError(error, 'store.wrong_revision') ? error : Promise.reject(error))
+      if (row['limited'] === true) this.#scavengeLater(stream)
+      return { revision: bigintAt(row, 'revision'), position: bigintAt(row, 'position'), isRepeated: false }
+    }))
+  }
+
+  async #appendStreams(executor: PgExecutor, kind: 'exact' | 'noStream', appends: readonly StreamAppend[]): Promise<ReadonlyMap<string, PgRow>> {
+    if (appends.length === 0) return new Map()
+    const sorted = appends.toSorted((one, other) => (one.stream < other.stream ? -1 : 1))
+    const events = sorted.flatMap(({ stream, expected, events: own }) => own.map(({ message }, at) => ({ stream, revision: String(before(expected) + BigInt(at + 1)), message })))
+    const rows = await executor.run(this.#statements.appendStreams[kind], [
+      sorted.map(({ stream }) => stream), sorted.map(({ expected }) => String(before(expected))), sorted.map(({ events: own }) => own.length), sorted.map(({ stream }) => categoryOf(stream)),
+      events.map(({ stream }) => stream), events.map(({ revision }) => revision), events.map(({ message }) => attributesText(message)), events.map(({ message }) => message.body),
+    ])
+    return new Map(rows.map((row) => [textAt(row, 'name'), row]))
+  }
+
   /** What an earlier try of the same append has answered. @throws `store.wrong_revision` where there was none. */
   async #repeated(executor: PgExecutor, stream: string, expected: ExpectedRevision, events: readonly NewEvent[]): Promise<Appended> {
-    const before = typeof expected === 'bigint' ? expected : -1n
-    const last = before + BigInt(events.length)
-    const rows = await executor.run(this.#statements.find, [stream, String(before + 1n), String(last)])
+    const first = before(expected) + 1n
+    const last = before(expected) + BigInt(events.length)
+    const rows = await executor.run(this.#statements.find, [stream, String(first), String(last)])
     const isSame = rows.length === events.length && rows.every((row, index) => {
       const attributes = optionalTextAt(row, 'attributes')
       return attributes !== undefined && idOf(attributes) === events[index]?.message.id
@@ -123,6 +165,19 @@ export class PgEventLog implements EventLog {
     const rows = await executor.run(this.#statements.stream[direction], [stream, String(cursor), limit])
     const events = rows.map((row) => storedEvent(row, stream))
     return { events, cursor: events.at(-1)?.revision ?? after, isEnd: isLast(rows, limit) }
+  }
+
+  /** Reads several streams forwards, as a transaction sees them. */
+  async readStreamsOn(executor: PgExecutor, reads: readonly StreamRead[]): Promise<readonly LogPage[]> {
+    const [first] = reads
+    if (reads.length === 1 && first !== undefined) return [await this.readStreamOn(executor, first.stream, { ...first, direction: 'forwards' })]
+    const rows = await executor.run(this.#statements.streams, [reads.map(({ stream }) => stream), reads.map(({ after }) => String(after ?? -1n)), reads.map(({ limit }) => limit)])
+    const byPlace = Map.groupBy(rows, (row) => numberAt(row, 'place'))
+    return reads.map(({ stream, after, limit }, at) => {
+      const own = byPlace.get(at + 1) ?? []
+      const events = own.map((row) => storedEvent(row, stream))
+      return { events, cursor: events.at(-1)?.revision ?? after, isEnd: isLast(own, limit) }
+    })
   }
 
   /** Reads a category or everything, up to a position that is safe to pass. */
@@ -219,6 +274,11 @@ export class PgEventLog implements EventLog {
     if (this.#watermark === undefined) throw new TrunklineError('store.down', { store: STORE, problem: 'it is not open' })
     return this.#watermark
   }
+}
+
+/** The revision before the first event of an append. */
+function before(expected: ExpectedRevision): bigint {
+  return typeof expected === 'bigint' ? expected : -1n
 }
 
 function lostTrack(): TrunklineError {

@@ -5,6 +5,7 @@ import { shardLease } from '../../outbox/protocol/lease-names.ts'
 import type { PgRow } from './postgres-client.ts'
 import type { PgDatabase } from './postgres-database.ts'
 import { STORE } from './postgres-errors.ts'
+import { PgFlight } from './postgres-flight.ts'
 import { keyLocks } from './postgres-locks.ts'
 import { attributesText, messageFrom } from './postgres-message.ts'
 import { bigintAt, bytesAt, kindAt, numberAt, optionalTextAt, PgStatement, textAt } from './postgres-rows.ts'
@@ -14,12 +15,28 @@ import type { PgUnitExecutor } from './postgres-session.ts'
 /** Fields of a record, read back from JSON text. */
 type RecordReader = (text: string) => DeadLetterRecord
 
+/** A look at one shard. */
+interface ShardRead {
+  readonly shard: number
+  readonly after: bigint | undefined
+  readonly limit: number
+}
+
+/** Rows of one shard that were published. */
+interface ShardRemoval {
+  readonly shard: number
+  readonly epoch: bigint
+  readonly published: readonly bigint[]
+}
+
 interface OutboxStatements {
   readonly writeOne: PgStatement
   readonly writeKeyed: PgStatement
   readonly writeMany: PgStatement
   readonly read: PgStatement
+  readonly readMany: PgStatement
   readonly remove: PgStatement
+  readonly removeMany: PgStatement
   readonly settle: PgStatement
   readonly waiting: PgStatement
   readonly stats: PgStatement
@@ -37,11 +54,16 @@ export class PgOutbox implements OutboxTable {
   readonly shards: number
   readonly #database: PgDatabase
   readonly #statements: OutboxStatements
+  // Shards are woken together by a commit, and ask the database together.
+  readonly #reads: PgFlight<ShardRead, readonly OutboxRow[]>
+  readonly #removals: PgFlight<ShardRemoval, true>
 
   constructor(database: PgDatabase) {
     this.#database = database
     this.shards = database.settings.shards
     this.#statements = outboxStatements(database.schema)
+    this.#reads = new PgFlight((reads) => this.#readMany(reads))
+    this.#removals = new PgFlight((removals) => this.#removeMany(removals))
   }
 
   /**
@@ -87,17 +109,50 @@ export class PgOutbox implements OutboxTable {
   }
 
   async read(shard: number, { limit, after, withoutKeys }: OutboxReadOptions): Promise<readonly OutboxRow[]> {
+    if (withoutKeys.length === 0) return await this.#together(this.#reads, { shard, after, limit })
+    return await this.#readOne({ shard, after, limit }, withoutKeys)
+  }
+
+  async #readOne({ shard, after, limit }: ShardRead, withoutKeys: readonly string[]): Promise<readonly OutboxRow[]> {
     const rows = await this.#database.run(this.#statements.read, [shard, String(after ?? -1n), limit, withoutKeys])
-    return rows.map((row) => ({ id: bigintAt(row, 'id'), shard, kind: kindAt(row), message: messageAt(row) }))
+    return rows.map((row) => outboxRow(row, shard))
+  }
+
+  async #readMany(reads: readonly ShardRead[]): Promise<readonly (readonly OutboxRow[])[]> {
+    const [first] = reads
+    if (reads.length === 1 && first !== undefined) return [await this.#readOne(first, [])]
+    const rows = await this.#database.run(this.#statements.readMany, [reads.map(({ shard }) => shard), reads.map(({ after }) => String(after ?? -1n)), reads.map(({ limit }) => limit)])
+    const byPlace = Map.groupBy(rows, (row) => numberAt(row, 'place'))
+    return reads.map(({ shard }, at) => (byPlace.get(at + 1) ?? []).map((row) => outboxRow(row, shard)))
+  }
+
+  #together<In, Out>(flight: PgFlight<In, Out>, item: In): Promise<Out> {
+    if (flight.isEmpty) this.#database.host.clock.defer(() => void flight.leave())
+    return flight.add(item)
   }
 
   async settle(shard: number, epoch: bigint, { published, dead }: OutboxOutcome): Promise<void> {
-    const fence = [shardLease(shard), String(epoch), shard, published.map(String)]
-    const { remove, settle } = this.#statements
-    const [row] = dead.length === 0
-      ? await this.#database.run(remove, fence)
-      : await this.#database.run(settle, [...fence, dead.map(({ id }) => String(id)), dead.map(({ record }) => JSON.stringify(record))])
-    if (row === undefined || numberAt(row, 'held') === 0) throw new TrunklineError('store.lease_lost', { store: STORE, lease: shardLease(shard) })
+    if (dead.length === 0) {
+      await this.#together(this.#removals, { shard, epoch, published })
+      return
+    }
+    const [row] = await this.#database.run(this.#statements.settle, [...fenced({ shard, epoch, published }), dead.map(({ id }) => String(id)), dead.map(({ record }) => JSON.stringify(record))])
+    if (row === undefined || numberAt(row, 'held') === 0) throw leaseLost(shard)
+  }
+
+  async #removeMany(removals: readonly ShardRemoval[]): Promise<readonly (true | Error)[]> {
+    const [first] = removals
+    const { remove, removeMany } = this.#statements
+    if (removals.length === 1 && first !== undefined) {
+      const [row] = await this.#database.run(remove, fenced(first))
+      return [row !== undefined && numberAt(row, 'held') > 0 ? true : leaseLost(first.shard)]
+    }
+    const rows = await this.#database.run(removeMany, [
+      removals.map(({ shard }) => shardLease(shard)), removals.map(({ epoch }) => String(epoch)), removals.map(({ shard }) => shard),
+      removals.flatMap(({ shard, published }) => published.map(() => shard)), removals.flatMap(({ published }) => published.map(String)),
+    ])
+    const held = new Set(rows.map((row) => numberAt(row, 'shard')))
+    return removals.map(({ shard }) => held.has(shard) || leaseLost(shard))
   }
 
   async waiting(shards: readonly number[]): Promise<readonly number[]> {
@@ -132,6 +187,18 @@ export class PgOutbox implements OutboxTable {
   }
 }
 
+function outboxRow(row: PgRow, shard: number): OutboxRow {
+  return { id: bigintAt(row, 'id'), shard, kind: kindAt(row), message: messageAt(row) }
+}
+
+function fenced({ shard, epoch, published }: ShardRemoval): readonly unknown[] {
+  return [shardLease(shard), String(epoch), shard, published.map(String)]
+}
+
+function leaseLost(shard: number): TrunklineError {
+  return new TrunklineError('store.lease_lost', { store: STORE, lease: shardLease(shard) })
+}
+
 /** A message of a row with `id`, `attributes` and `body`. */
 export function messageAt(row: PgRow): DeadOutboxRow['message'] {
   return messageFrom(textAt(row, 'attributes'), bytesAt(row, 'body'), `row-${textAt(row, 'id')}`)
@@ -152,6 +219,18 @@ function outboxStatements(schema: string): OutboxStatements {
     writeMany: new PgStatement(writeText({ schema, shape: 'many' })),
     read: new PgStatement(`SELECT id, kind, attributes, body FROM ${schema}.outbox
 WHERE shard = $1::smallint AND id > $2::bigint AND (key IS NULL OR key <> ALL ($4::text[])) ORDER BY id LIMIT $3::bigint`),
+    readMany: new PgStatement(`SELECT given.place, o.id, o.kind, o.attributes, o.body
+FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS given (shard, cursor, most, place) CROSS JOIN LATERAL (
+  SELECT id, kind, attributes, body FROM ${schema}.outbox WHERE shard = given.shard AND id > given.cursor ORDER BY id LIMIT given.most
+) o ORDER BY given.place, o.id`),
+    // Each shard has its own fence: one that was lost keeps its rows, and the others lose theirs.
+    removeMany: new PgStatement(`WITH fence AS MATERIALIZED (
+  SELECT given.shard FROM unnest($1::text[], $2::bigint[], $3::smallint[]) AS given (name, epoch, shard)
+  JOIN ${schema}.lease l ON l.name = given.name AND l.epoch = given.epoch FOR KEY SHARE OF l
+), gone AS (
+  DELETE FROM ${schema}.outbox o USING unnest($4::smallint[], $5::bigint[]) AS given (shard, id)
+  WHERE o.shard = given.shard AND o.id = given.id AND given.shard IN (SELECT shard FROM fence)
+) SELECT shard FROM fence`),
     remove: new PgStatement(`WITH ${FENCE(schema)}, ${remove} SELECT count(*) AS held FROM fence`),
     settle: new PgStatement(`WITH ${FENCE(schema)}, ${remove}, died AS (
   DELETE FROM ${schema}.outbox WHERE shard = $3::smallint AND id = ANY($5::bigint[]) AND EXISTS (SELECT FROM fence) RETURNING id, ${columns}

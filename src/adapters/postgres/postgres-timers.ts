@@ -10,7 +10,9 @@ import type { PgExecutor } from './postgres-session.ts'
 interface TimerStatements {
   readonly putAt: PgStatement
   readonly putAfter: PgStatement
+  readonly putMany: PgStatement
   readonly cancel: PgStatement
+  readonly cancelMany: PgStatement
   readonly takeDue: PgStatement
   readonly next: PgStatement
   readonly read: PgStatement
@@ -32,6 +34,29 @@ export class PgTimers implements TimerTable {
     const values = [kind, attributesText(message), message.body, recurrence?.cron ?? null, recurrence?.timeZone ?? null]
     if ('atMs' in due) await executor.run(this.#statements.putAt, [id, due.atMs, ...values])
     else await executor.run(this.#statements.putAfter, [id, due.afterMs, ...values])
+  }
+
+  /** Puts several alarms, no id twice. */
+  async putMany(executor: PgExecutor, timers: readonly NewTimer[]): Promise<void> {
+    const [first] = timers
+    if (timers.length === 1 && first !== undefined) {
+      await this.put(executor, first)
+      return
+    }
+    const sorted = timers.toSorted((one, other) => (one.id < other.id ? -1 : 1))
+    await executor.run(this.#statements.putMany, [
+      sorted.map(({ id }) => id), sorted.map(({ due }) => ('atMs' in due ? due.atMs : null)), sorted.map(({ due }) => ('atMs' in due ? null : due.afterMs)),
+      sorted.map(({ kind }) => kind), sorted.map(({ message }) => attributesText(message)), sorted.map(({ message }) => message.body),
+      sorted.map(({ recurrence }) => recurrence?.cron ?? null), sorted.map(({ recurrence }) => recurrence?.timeZone ?? null),
+    ])
+  }
+
+  /** Removes several alarms; says of each whether it was there. */
+  async cancelMany(executor: PgExecutor, ids: readonly string[]): Promise<readonly boolean[]> {
+    const [first] = ids
+    if (ids.length === 1 && first !== undefined) return [await this.cancel(executor, first)]
+    const gone = new Set((await executor.run(this.#statements.cancelMany, [ids])).map((row) => textAt(row, 'id')))
+    return ids.map((id) => gone.has(id))
   }
 
   /** False where there is none. */
@@ -75,13 +100,19 @@ function storedTimer(row: PgRow): StoredTimer {
 }
 
 function timerStatements(schema: string): TimerStatements {
-  const put = (due: string): PgStatement => new PgStatement(`INSERT INTO ${schema}.timer (id, due_at, kind, attributes, body, cron, time_zone)
-VALUES ($1::text, ${due}, $3::text, $4::text, $5::bytea, $6::text, $7::text) ON CONFLICT (id) DO UPDATE SET due_at = excluded.due_at,
-  kind = excluded.kind, attributes = excluded.attributes, body = excluded.body, cron = excluded.cron, time_zone = excluded.time_zone`)
+  const into = `INSERT INTO ${schema}.timer (id, due_at, kind, attributes, body, cron, time_zone)`
+  const instead = `ON CONFLICT (id) DO UPDATE SET due_at = excluded.due_at,
+  kind = excluded.kind, attributes = excluded.attributes, body = excluded.body, cron = excluded.cron, time_zone = excluded.time_zone`
+  const put = (due: string): PgStatement => new PgStatement(`${into}
+VALUES ($1::text, ${due}, $3::text, $4::text, $5::bytea, $6::text, $7::text) ${instead}`)
   const columns = "id, date_part('epoch', due_at) * 1000 AS due_ms, kind, attributes, body, cron, time_zone"
   return {
     putAt: put('to_timestamp($2::float8 / 1000)'),
     putAfter: put("clock_timestamp() + $2::float8 * interval '1 millisecond'"),
+    putMany: new PgStatement(`${into}
+SELECT id, coalesce(to_timestamp(at_ms / 1000), clock_timestamp() + after_ms * interval '1 millisecond'), kind, attributes, body, cron, time_zone
+FROM unnest($1::text[], $2::float8[], $3::float8[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::text[]) AS given (id, at_ms, after_ms, kind, attributes, body, cron, time_zone) ${instead}`),
+    cancelMany: new PgStatement(`DELETE FROM ${schema}.timer WHERE id = ANY($1::text[]) RETURNING id`),
     cancel: new PgStatement(`DELETE FROM ${schema}.timer WHERE id = $1::text RETURNING id`),
     takeDue: new PgStatement(`WITH gone AS (DELETE FROM ${schema}.timer WHERE id IN (
   SELECT id FROM ${schema}.timer WHERE due_at <= clock_timestamp() ORDER BY due_at, id LIMIT $1::bigint FOR UPDATE SKIP LOCKED

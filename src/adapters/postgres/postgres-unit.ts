@@ -1,6 +1,8 @@
+import type { Clock } from '../../core/clock.ts'
 import type { InboxEntry, InboxVerdict, NewOutboxRow, UnitTransaction } from '../../outbox/port.ts'
 import type { Appended, ExpectedRevision, LogPage, NewEvent, NewTimer, ReadQuery, Snapshot, StoredTimer } from '../../store/port.ts'
 import type { PgCheckpoints } from './postgres-checkpoints.ts'
+import { PgGatherer } from './postgres-gatherer.ts'
 import type { PgInbox } from './postgres-inbox.ts'
 import type { PgEventLog } from './postgres-log.ts'
 import type { PgUnitExecutor } from './postgres-session.ts'
@@ -21,13 +23,18 @@ export class PgUnit<Tx> implements UnitTransaction<Tx> {
   readonly handle: Tx
   readonly #executor: PgUnitExecutor
   readonly #tables: PgTables
+  readonly #clock: Pick<Clock, 'defer'> | undefined
+  /** Set where several units share the transaction. */
+  #gatherer: PgGatherer | undefined
   #hasAppended = false
   #hasWritten = false
 
-  constructor(handle: Tx, executor: PgUnitExecutor, tables: PgTables) {
+  /** @param clock lets units that share the transaction ask the database together; who gives it awaits `flushed` before the transaction ends. */
+  constructor(handle: Tx, executor: PgUnitExecutor, tables: PgTables, clock?: Pick<Clock, 'defer'>) {
     this.handle = handle
     this.#executor = executor
     this.#tables = tables
+    this.#clock = clock
   }
 
   /** True once events were appended. */
@@ -41,14 +48,18 @@ export class PgUnit<Tx> implements UnitTransaction<Tx> {
   }
 
   async append(stream: string, expected: ExpectedRevision, events: readonly NewEvent[]): Promise<Appended> {
-    const appended = await this.#tables.log.appendOn(this.#executor, stream, expected, events)
+    const appended = await (this.#gatherer === undefined || expected === 'any'
+      ? this.#alone(() => this.#tables.log.appendOn(this.#executor, stream, expected, events))
+      : this.#gatherer.append({ stream, expected, events }))
     // Also after a repetition: who appended first may have died before it told anybody.
     this.#hasAppended = true
     return appended
   }
 
   readStream(stream: string, query: Omit<ReadQuery, 'selection'>): Promise<LogPage> {
-    return this.#tables.log.readStreamOn(this.#executor, stream, query)
+    const { direction, after, limit } = query
+    if (this.#gatherer !== undefined && direction === 'forwards') return this.#gatherer.readStream({ stream, after, limit })
+    return this.#alone(() => this.#tables.log.readStreamOn(this.#executor, stream, query))
   }
 
   saveCheckpoint(name: string, cursor: bigint, epoch: bigint | undefined): Promise<void> {
@@ -61,11 +72,11 @@ export class PgUnit<Tx> implements UnitTransaction<Tx> {
 
   putTimer(timer: NewTimer): Promise<void> {
     this.#hasWritten = true
-    return this.#tables.timers.put(this.#executor, timer)
+    return this.#gatherer === undefined ? this.#tables.timers.put(this.#executor, timer) : this.#gatherer.putTimer(timer)
   }
 
   cancelTimer(id: string): Promise<boolean> {
-    return this.#tables.timers.cancel(this.#executor, id)
+    return this.#gatherer === undefined ? this.#tables.timers.cancel(this.#executor, id) : this.#gatherer.cancelTimer(id)
   }
 
   async enter(entry: InboxEntry): Promise<InboxVerdict> {
@@ -74,7 +85,9 @@ export class PgUnit<Tx> implements UnitTransaction<Tx> {
   }
 
   enterMany(entries: readonly InboxEntry[]): Promise<readonly InboxVerdict[]> {
-    return entries.length === 0 ? Promise.resolve([]) : this.#tables.inbox.enter(this.#executor, entries)
+    if (entries.length === 0) return Promise.resolve([])
+    if (entries.length > 1 && this.#clock !== undefined) this.#gatherer ??= new PgGatherer(this.#executor, this.#tables, this.#clock)
+    return this.#tables.inbox.enter(this.#executor, entries)
   }
 
   keepAnswer(entry: InboxEntry, answer: Uint8Array): Promise<void> {
@@ -85,6 +98,17 @@ export class PgUnit<Tx> implements UnitTransaction<Tx> {
     if (rows.length === 0) return
     this.#hasWritten = true
     await this.#tables.write(this.#executor, rows)
+  }
+
+  /** Resolves when nothing waits any more for others to ask the database with. */
+  async flushed(): Promise<void> {
+    await this.#gatherer?.flush()
+  }
+
+  /** What cannot be gathered comes behind what was. */
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#gatherer !== undefined) this.#gatherer.leave()
+    return work()
   }
 
   takeDue(limit: number): Promise<readonly StoredTimer[]> {
