@@ -1,4 +1,4 @@
-import type { BalanceOptions, BalancedAttempt, BalancedCall, Balancer } from '../bus/balancer.ts'
+import type { BalanceOptions, BalancedAttempt, BalancedCall, BalancedLimits, Balancer, EarlyEnd } from '../bus/balancer.ts'
 import type { CircuitState, PolicyHost } from '../bus/call-policy.ts'
 import { linkedController, neverAborted } from '../core/abort.ts'
 import type { Clock, Timer } from '../core/clock.ts'
@@ -90,11 +90,15 @@ export class DirectoryBalancer implements Balancer {
       run.tried.add(target.address)
       const hasNext = count < attemptsMax && this.isThereAnother(nameOf(call), run.tried)
       const leftMs = Math.max(1, expiresAtMs - clock.monotonicMs())
+      // Who takes too long is left only for another one that may be asked: a late answer is better than none.
+      let next: Reachable | undefined
+      const mayEnd = (): boolean => (next ??= this.#paidTarget(run)) !== undefined
+      const early = hasNext && call.mayRepeat ? { afterMs: attemptTimeoutMs ?? Math.max(1, leftMs / 2), mayEnd } : undefined
       try {
-        return await this.#hedged(run, target, hasNext && call.mayRepeat ? Math.min(leftMs, attemptTimeoutMs ?? Math.max(1, leftMs / 2)) : leftMs)
+        return await this.#hedged(run, target, leftMs, early)
       } catch (error) {
         const isOver = clock.monotonicMs() >= expiresAtMs || run.signal.aborted
-        target = isOver || !hasNext || !mayGoElsewhere(error, call.mayRepeat) || !this.#budget.withdraw() ? undefined : this.#target(run)
+        target = isOver || !hasNext || !mayGoElsewhere(error, call.mayRepeat) ? undefined : (next ?? this.#paidTarget(run))
         if (target === undefined) throw isOver && isTrunklineError(error, 'bus.ask_timeout') ? lateError(call) : error
       }
     }
@@ -105,10 +109,16 @@ export class DirectoryBalancer implements Balancer {
     return `no instance${version} that is up answers ${type}`
   }
 
+  /** Where the next attempt goes, if there is anybody left and the budget has one. */
+  #paidTarget(run: Run): Reachable | undefined {
+    const target = this.#target(run)
+    return target !== undefined && this.#budget.withdraw() ? target : undefined
+  }
+
   /** Asks one instance, and a second one where the first takes long and that was wanted; the first answer counts. */
-  #hedged(run: Run, first: Reachable, timeoutMs: number): Promise<unknown> {
+  #hedged(run: Run, first: Reachable, timeoutMs: number, early: EarlyEnd | undefined): Promise<unknown> {
     const { hedgeAfterMs } = run.options
-    if (hedgeAfterMs === undefined || hedgeAfterMs >= timeoutMs) return this.#one(run, first, timeoutMs, run.signal)
+    if (hedgeAfterMs === undefined || hedgeAfterMs >= Math.min(timeoutMs, early?.afterMs ?? Infinity)) return this.#one(run, first, { timeoutMs, early, signal: run.signal })
     const startedAtMs = this.#clock.monotonicMs()
     return new Promise((resolve, reject) => {
       const { controller, release } = linkedController(run.signal)
@@ -120,7 +130,9 @@ export class DirectoryBalancer implements Balancer {
       }
       const start = (target: Reachable): void => {
         running++
-        this.#one(run, target, Math.max(1, timeoutMs - (this.#clock.monotonicMs() - startedAtMs)), controller.signal).then(
+        const pastMs = this.#clock.monotonicMs() - startedAtMs
+        const rest = early === undefined ? undefined : { ...early, afterMs: Math.max(1, early.afterMs - pastMs) }
+        this.#one(run, target, { timeoutMs: Math.max(1, timeoutMs - pastMs), early: rest, signal: controller.signal }).then(
           (value) => {
             ended()
             resolve(value)
@@ -142,10 +154,10 @@ export class DirectoryBalancer implements Balancer {
     })
   }
 
-  async #one(run: Run, target: Reachable, timeoutMs: number, signal: AbortSignal): Promise<unknown> {
+  async #one(run: Run, target: Reachable, limits: BalancedLimits): Promise<unknown> {
     const end = this.begin(target)
     try {
-      const value = await run.attempt(target.address, { timeoutMs, signal })
+      const value = await run.attempt(target.address, limits)
       end('ok')
       return value
     } catch (error) {
