@@ -4,7 +4,7 @@ import { linkedController, neverAborted } from '../core/abort.ts'
 import type { Clock, Timer } from '../core/clock.ts'
 import { TrunklineError, isTrunklineError } from '../core/errors.ts'
 import { balanceOf } from './balance-options.ts'
-import { CallBook, type CallEnd } from './call-book.ts'
+import { type AttemptEnd, CallBook, type CallEnd } from './call-book.ts'
 import { CallBudget } from './call-budget.ts'
 import { type Reachable, choose } from './choice.ts'
 import type { Instance } from './directory-state.ts'
@@ -49,6 +49,9 @@ export function mayGoElsewhere(error: unknown, mayRepeat: boolean): boolean {
   if (!mayRepeat) return false
   return isTrunklineError(error, 'bus.ask_timeout') || (isTrunklineError(error, 'bus.answer_failed') && ELSEWHERE.has(error.details.code))
 }
+
+/** Why a hedged attempt was cut off: the other one was faster. */
+const OUTRUN = new Error('another instance was faster')
 
 /** One call on its way through its attempts. */
 interface Run {
@@ -126,7 +129,7 @@ export class DirectoryBalancer implements Balancer {
       const ended = (): void => {
         timer.cancel()
         release()
-        controller.abort()
+        controller.abort(OUTRUN)
       }
       const start = (target: Reachable): void => {
         running++
@@ -161,7 +164,7 @@ export class DirectoryBalancer implements Balancer {
       end('ok')
       return value
     } catch (error) {
-      end(blameOf(error), isTrunklineError(error, 'bus.callee_overloaded') ? error.details.retryAfterMs : undefined)
+      end(limits.signal.reason === OUTRUN ? 'outrun' : blameOf(error), isTrunklineError(error, 'bus.callee_overloaded') ? error.details.retryAfterMs : undefined)
       throw error
     }
   }
@@ -170,7 +173,7 @@ export class DirectoryBalancer implements Balancer {
    * A call to an instance begins. What is given back tells how it ended, and for how long the instance wants to be left alone, where it said so.
    * Where the instance is out by that, or comes back, that is told like the changes of a circuit breaker.
    */
-  begin(target: Reachable): (outcome: CallEnd, sparedForMs?: number) => void {
+  begin(target: Reachable): (outcome: AttemptEnd, sparedForMs?: number) => void {
     const { address } = target
     const startedAtMs = this.#clock.monotonicMs()
     this.#tell(target, this.#book.begin(address, startedAtMs))

@@ -129,6 +129,20 @@ test('a hedge asks a second instance when the first takes long, and the first an
   gate.open(1)
 })
 
+test('an instance that others outran is known to be slow, although it never got to answer', async () => {
+  await using rig = new BusRig()
+  const gate = new Gate<number>()
+  const instances = [pricing(rig, 'slow', () => gate.opened), pricing(rig, 'b', () => 2), pricing(rig, 'c', () => 3)]
+  const { bus } = await shopWith(rig, instances)
+  for (let count = 0; count < 30; count++) {
+    const asking = bus.ask(Quote, { sku: 'lamp' }, { balance: { by: 'latency', hedgeAfterMs: 50 } })
+    await rig.clock.advance(60)
+    expect((await asking).cents).toBeGreaterThan(1)
+  }
+  expect(instances[0]?.asked.length).toBe(1)
+  gate.open(1)
+})
+
 test('an instance that fails again and again is left out for a while', async () => {
   await using rig = new BusRig()
   const instances = [pricing(rig, 'bad', () => Promise.reject(new TypeError('disk full'))), pricing(rig, 'b', () => 2), pricing(rig, 'c', () => 3)]
