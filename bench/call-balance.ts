@@ -7,7 +7,7 @@ import { discovery } from '../src/discovery/index.ts'
 import { type BalanceOptions, createBus, silentLogger } from '../src/index.ts'
 import { natsServer } from '../test/servers/nats-server.ts'
 import { type Case, type Ratio, type Result, type Sample, measure, paced, windowed } from './measure.ts'
-import { Quote, SLOW_SKU, order, quote } from './payload.ts'
+import { Quote, SLOW_SKU, order, type quote } from './payload.ts'
 
 const INSTANCES = 10
 /** What the slow one of them takes longer for each answer, in milliseconds. */
