@@ -32,6 +32,7 @@ const SUITES: Readonly<Record<string, Readonly<Record<string, () => Promise<Suit
   },
   call: {
     policies: async () => (await import('./call-policies.ts')).policiesSuite,
+    balance: async () => (await import('./call-balance.ts')).balanceSuite,
   },
   store: {
     append: async () => (await import('./store-append.ts')).appendSuite,

@@ -46,6 +46,8 @@ export const order = { ...bare, note: 'n'.repeat(256 - JSON.stringify(bare).leng
 
 /** The answer of every question. */
 export const quote = { cents: 1_250, sku: 'SKU-12345' }
+/** What a slow instance says instead, so that its answers can be counted. */
+export const SLOW_SKU = 'SKU-SLOW.'
 
 /** The same rules for fastest-validator, which Moleculer uses. */
 export const moleculerParams = {

@@ -5,7 +5,7 @@ export type {
 export { type CallTypes, type CommandOptions, type EventOptions, type EventTypes, type QueryOptions, command, event, query } from './contract/define.ts'
 export type { InputOf, OutputOf, Schema, SchemaIssue, SchemaProps, SchemaResult } from './contract/schema.ts'
 export type { UpcastChain } from './contract/upcast.ts'
-export type { BalanceCandidate, BalanceChoice, BalanceName, BalanceOptions, BalanceRule, BalancedAttempt, BalancedCall, Balancer } from './bus/balancer.ts'
+export type { BalanceCandidate, BalanceChoice, BalanceName, BalanceOptions, BalanceRule, BalancedAttempt, BalancedCall, BalancedLimits, Balancer, EarlyEnd } from './bus/balancer.ts'
 export { Bus, createBus } from './bus/bus.ts'
 export type { BusEvent, BusHealth, BusState, BusStats } from './bus/bus-events.ts'
 export type { BatchOptions } from './bus/batch-runner.ts'

@@ -1,6 +1,7 @@
 import type { Contract } from '../contract/contract.ts'
 import { linkedController, neverAborted } from '../core/abort.ts'
 import { TrunklineError } from '../core/errors.ts'
+import type { EarlyEnd } from './balancer.ts'
 import type { CallPolicy, PolicyHost } from './call-policy.ts'
 import type { DeadlineSweep } from './deadline-sweep.ts'
 
@@ -11,6 +12,8 @@ export interface AttemptLimits {
   /** Milliseconds until nobody waits for this attempt: what the answerer is told. */
   readonly deadlineMs: number
   readonly signal: AbortSignal | undefined
+  /** When it ends before its time, for another one. */
+  readonly early?: EarlyEnd | undefined
 }
 
 /** An ask that a policy stands round. */

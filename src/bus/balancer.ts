@@ -65,8 +65,23 @@ export interface BalancedCall {
   readonly balance: BalanceName | BalanceOptions
 }
 
+/** When an attempt ends before its time, so that another instance can be asked. */
+export interface EarlyEnd {
+  /** Milliseconds after which it may. */
+  readonly afterMs: number
+  /** Asked once, then: true ends it like any attempt whose time is over, false leaves it all its time. */
+  readonly mayEnd: () => boolean
+}
+
+/** What bounds one attempt of the balancer. */
+export interface BalancedLimits {
+  readonly timeoutMs: number
+  readonly signal: AbortSignal
+  readonly early?: EarlyEnd | undefined
+}
+
 /** Asks one instance. */
-export type BalancedAttempt = (to: string, limits: { readonly timeoutMs: number; readonly signal: AbortSignal }) => Promise<unknown>
+export type BalancedAttempt = (to: string, limits: BalancedLimits) => Promise<unknown>
 
 /** Chooses the instances that an ask goes to. */
 export interface Balancer {

@@ -4,6 +4,7 @@ import type { Clock } from '../core/clock.ts'
 import type { WireMessage } from '../core/envelope.ts'
 import { TrunklineError, errorText, escapeControls, isTrunklineError } from '../core/errors.ts'
 import { ASK_PENDING_MAX, ERROR_TEXT_MAX, RETRY_DELAY_LIMIT_MS } from '../core/limits.ts'
+import type { EarlyEnd } from './balancer.ts'
 import type { BusCounters, BusEvent } from './bus-events.ts'
 import { DeadlineSweep, type Expiring } from './deadline-sweep.ts'
 import type { LightReply } from './port.ts'
@@ -23,17 +24,19 @@ export interface CallsHost {
 export interface CallLimits {
   readonly timeoutMs: number
   readonly signal: AbortSignal | undefined
+  readonly early?: EarlyEnd | undefined
 }
 
 /** One ask that waits for its answer. */
 class PendingCall implements Expiring {
   readonly contract: DefinedContract<string, ContractTypes>
   readonly token: string
-  readonly expiresAtMs: number
   readonly resolve: (value: unknown) => void
   readonly reject: (error: unknown) => void
   readonly #calls: Calls
   readonly #timeoutMs: number
+  readonly #endsAtMs: number
+  #early: EarlyEnd | undefined
   #cancellation: Cancellation | undefined
 
   constructor(calls: Calls, contract: DefinedContract<string, ContractTypes>, token: string, limits: CallLimits, nowMs: number, resolve: (value: unknown) => void, reject: (error: unknown) => void) {
@@ -41,14 +44,22 @@ class PendingCall implements Expiring {
     this.contract = contract
     this.token = token
     this.#timeoutMs = limits.timeoutMs
-    this.expiresAtMs = nowMs + limits.timeoutMs
+    this.#early = limits.early
+    this.#endsAtMs = nowMs + limits.timeoutMs
     this.resolve = resolve
     this.reject = reject
     if (limits.signal !== undefined) this.#cancellation = new Cancellation(calls, this, limits.signal)
   }
 
+  get expiresAtMs(): number {
+    return this.#early === undefined ? this.#endsAtMs : Math.min(this.#endsAtMs, this.#endsAtMs - this.#timeoutMs + this.#early.afterMs)
+  }
+
   expire(): void {
-    this.#calls.fail(this, new TrunklineError('bus.ask_timeout', { type: this.contract.type, timeoutMs: this.#timeoutMs }))
+    const early = this.#early
+    this.#early = undefined
+    if (early !== undefined && early.afterMs < this.#timeoutMs && !early.mayEnd()) return this.#calls.wait(this)
+    this.#calls.fail(this, new TrunklineError('bus.ask_timeout', { type: this.contract.type, timeoutMs: Math.min(this.#timeoutMs, early?.afterMs ?? Infinity) }))
   }
 
   /** Lets go of the caller's signal. */
@@ -133,6 +144,11 @@ export class Calls {
     if (this.#pending.get(call.token) !== call) return
     this.#forget(call)
     call.reject(error)
+  }
+
+  /** Waits for a call that could have ended before its time until that is over. */
+  wait(call: PendingCall): void {
+    if (this.#pending.get(call.token) === call) this.#sweep.add(call)
   }
 
   #forget(call: PendingCall): void {

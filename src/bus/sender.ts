@@ -115,14 +115,14 @@ export class Sender {
     // One id for all attempts: a handler within a store then recognises what it has done.
     const given = isCommand && options.id === undefined ? { ...options, id: this.#parts.envelopes.freshId() } : options
     const call = { type, version, balance, signal, timeoutMs: deadlineMs, mayRepeat: !isCommand || options.isIdempotent === true }
-    return await balancer.ask(call, (to, { timeoutMs, signal: attemptSignal }) => {
-      const attemptLimits = { timeoutMs, deadlineMs: timeoutMs, signal: attemptSignal === neverAborted ? undefined : attemptSignal }
+    return await balancer.ask(call, (to, { timeoutMs, signal: attemptSignal, early }) => {
+      const attemptLimits = { timeoutMs, deadlineMs: timeoutMs, early, signal: attemptSignal === neverAborted ? undefined : attemptSignal }
       return this.#askOf(to, contract, data, given, attemptLimits)
     })
   }
 
   /** @param to address of one instance, or undefined for any. */
-  #askOf(to: string | undefined, contract: Contract, data: unknown, options: AskOptions<unknown>, { timeoutMs, deadlineMs, signal }: AttemptLimits): Promise<unknown> {
+  #askOf(to: string | undefined, contract: Contract, data: unknown, options: AskOptions<unknown>, { timeoutMs, deadlineMs, signal, early }: AttemptLimits): Promise<unknown> {
     try {
       this.#parts.mustRun('ask')
       const light = this.light('canRequest', contract.type)
@@ -133,7 +133,7 @@ export class Sender {
       const deadlineAtMs = Math.min(this.#parts.clock.nowMs() + deadlineMs, currentScope()?.deadlineAtMs ?? Infinity)
       if (timeoutMs <= 0) throw new TrunklineError('bus.ask_timeout', { type: contract.type, timeoutMs: 0 })
       this.#parts.counters.asked++
-      return this.#parts.calls.open(known, { timeoutMs, signal }, (token) => {
+      return this.#parts.calls.open(known, { timeoutMs, signal, early }, (token) => {
         if (known.kind === 'query' || to !== undefined) {
           const message = this.#parts.envelopes.make(known, encoded, options, { deadlineAtMs, isLight: known.kind === 'query' })
           return this.#publishStep({ contract, kind: known.kind, plane: 'light', message, token, to })

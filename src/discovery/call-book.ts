@@ -38,6 +38,9 @@ interface Page {
 /** How a call ended. `failed` where the instance is to blame, `abandoned` where nothing is known of it. */
 export type CallEnd = 'ok' | 'failed' | 'abandoned'
 
+/** The same, or `outrun`: this side had its answer elsewhere before this one came, so all that is known is that it takes at least so long. */
+export type AttemptEnd = CallEnd | 'outrun'
+
 /** What a choice looks at. */
 export interface Standing {
   readonly pending: number
@@ -79,11 +82,12 @@ export class CallBook {
   }
 
   /** A call has ended; a refusal that belongs to the contract is no failure. @returns what the address's circuit has become by it, where it has changed. */
-  end(address: string, outcome: CallEnd, tookMs: number, nowMs: number): CircuitState | undefined {
+  end(address: string, outcome: AttemptEnd, tookMs: number, nowMs: number): CircuitState | undefined {
     const page = this.#pageOf(address)
     const before = page.circuit
     page.pending = Math.max(0, page.pending - 1)
-    if (outcome !== 'abandoned') this.#ended(page, outcome, tookMs, nowMs)
+    if (outcome === 'outrun') this.#took(page, Math.max(tookMs, this.standing(address, nowMs).latencyMs ?? 0), nowMs)
+    else if (outcome !== 'abandoned') this.#ended(page, outcome, tookMs, nowMs)
     return page.circuit === before ? undefined : page.circuit
   }
 
@@ -107,6 +111,10 @@ export class CallBook {
         page.circuit = 'closed'
       }
     }
+    this.#took(page, tookMs, nowMs)
+  }
+
+  #took(page: Page, tookMs: number, nowMs: number): void {
     const age = Math.exp(-Math.max(0, nowMs - page.latencyAtMs) / LATENCY_MEMORY_MS)
     const keep = page.latencyMs === undefined ? 0 : Math.min(0.9, age)
     // A peak counts at once, so that a queue that builds up is seen before it is long; recovery is believed slowly.

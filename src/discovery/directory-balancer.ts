@@ -1,10 +1,10 @@
-import type { BalanceOptions, BalancedAttempt, BalancedCall, Balancer } from '../bus/balancer.ts'
+import type { BalanceOptions, BalancedAttempt, BalancedCall, BalancedLimits, Balancer, EarlyEnd } from '../bus/balancer.ts'
 import type { CircuitState, PolicyHost } from '../bus/call-policy.ts'
 import { linkedController, neverAborted } from '../core/abort.ts'
 import type { Clock, Timer } from '../core/clock.ts'
 import { TrunklineError, isTrunklineError } from '../core/errors.ts'
 import { balanceOf } from './balance-options.ts'
-import { CallBook, type CallEnd } from './call-book.ts'
+import { type AttemptEnd, CallBook, type CallEnd } from './call-book.ts'
 import { CallBudget } from './call-budget.ts'
 import { type Reachable, choose } from './choice.ts'
 import type { Instance } from './directory-state.ts'
@@ -50,6 +50,9 @@ export function mayGoElsewhere(error: unknown, mayRepeat: boolean): boolean {
   return isTrunklineError(error, 'bus.ask_timeout') || (isTrunklineError(error, 'bus.answer_failed') && ELSEWHERE.has(error.details.code))
 }
 
+/** Why a hedged attempt was cut off: the other one was faster. */
+const OUTRUN = new Error('another instance was faster')
+
 /** One call on its way through its attempts. */
 interface Run {
   readonly call: BalancedCall
@@ -90,11 +93,15 @@ export class DirectoryBalancer implements Balancer {
       run.tried.add(target.address)
       const hasNext = count < attemptsMax && this.isThereAnother(nameOf(call), run.tried)
       const leftMs = Math.max(1, expiresAtMs - clock.monotonicMs())
+      // Who takes too long is left only for another one that may be asked: a late answer is better than none.
+      let next: Reachable | undefined
+      const mayEnd = (): boolean => (next ??= this.#paidTarget(run)) !== undefined
+      const early = hasNext && call.mayRepeat ? { afterMs: attemptTimeoutMs ?? Math.max(1, leftMs / 2), mayEnd } : undefined
       try {
-        return await this.#hedged(run, target, hasNext && call.mayRepeat ? Math.min(leftMs, attemptTimeoutMs ?? Math.max(1, leftMs / 2)) : leftMs)
+        return await this.#hedged(run, target, leftMs, early)
       } catch (error) {
         const isOver = clock.monotonicMs() >= expiresAtMs || run.signal.aborted
-        target = isOver || !hasNext || !mayGoElsewhere(error, call.mayRepeat) || !this.#budget.withdraw() ? undefined : this.#target(run)
+        target = isOver || !hasNext || !mayGoElsewhere(error, call.mayRepeat) ? undefined : (next ?? this.#paidTarget(run))
         if (target === undefined) throw isOver && isTrunklineError(error, 'bus.ask_timeout') ? lateError(call) : error
       }
     }
@@ -105,10 +112,16 @@ export class DirectoryBalancer implements Balancer {
     return `no instance${version} that is up answers ${type}`
   }
 
+  /** Where the next attempt goes, if there is anybody left and the budget has one. */
+  #paidTarget(run: Run): Reachable | undefined {
+    const target = this.#target(run)
+    return target !== undefined && this.#budget.withdraw() ? target : undefined
+  }
+
   /** Asks one instance, and a second one where the first takes long and that was wanted; the first answer counts. */
-  #hedged(run: Run, first: Reachable, timeoutMs: number): Promise<unknown> {
+  #hedged(run: Run, first: Reachable, timeoutMs: number, early: EarlyEnd | undefined): Promise<unknown> {
     const { hedgeAfterMs } = run.options
-    if (hedgeAfterMs === undefined || hedgeAfterMs >= timeoutMs) return this.#one(run, first, timeoutMs, run.signal)
+    if (hedgeAfterMs === undefined || hedgeAfterMs >= Math.min(timeoutMs, early?.afterMs ?? Infinity)) return this.#one(run, first, { timeoutMs, early, signal: run.signal })
     const startedAtMs = this.#clock.monotonicMs()
     return new Promise((resolve, reject) => {
       const { controller, release } = linkedController(run.signal)
@@ -116,11 +129,13 @@ export class DirectoryBalancer implements Balancer {
       const ended = (): void => {
         timer.cancel()
         release()
-        controller.abort()
+        controller.abort(OUTRUN)
       }
       const start = (target: Reachable): void => {
         running++
-        this.#one(run, target, Math.max(1, timeoutMs - (this.#clock.monotonicMs() - startedAtMs)), controller.signal).then(
+        const pastMs = this.#clock.monotonicMs() - startedAtMs
+        const rest = early === undefined ? undefined : { ...early, afterMs: Math.max(1, early.afterMs - pastMs) }
+        this.#one(run, target, { timeoutMs: Math.max(1, timeoutMs - pastMs), early: rest, signal: controller.signal }).then(
           (value) => {
             ended()
             resolve(value)
@@ -142,14 +157,14 @@ export class DirectoryBalancer implements Balancer {
     })
   }
 
-  async #one(run: Run, target: Reachable, timeoutMs: number, signal: AbortSignal): Promise<unknown> {
+  async #one(run: Run, target: Reachable, limits: BalancedLimits): Promise<unknown> {
     const end = this.begin(target)
     try {
-      const value = await run.attempt(target.address, { timeoutMs, signal })
+      const value = await run.attempt(target.address, limits)
       end('ok')
       return value
     } catch (error) {
-      end(blameOf(error), isTrunklineError(error, 'bus.callee_overloaded') ? error.details.retryAfterMs : undefined)
+      end(limits.signal.reason === OUTRUN ? 'outrun' : blameOf(error), isTrunklineError(error, 'bus.callee_overloaded') ? error.details.retryAfterMs : undefined)
       throw error
     }
   }
@@ -158,7 +173,7 @@ export class DirectoryBalancer implements Balancer {
    * A call to an instance begins. What is given back tells how it ended, and for how long the instance wants to be left alone, where it said so.
    * Where the instance is out by that, or comes back, that is told like the changes of a circuit breaker.
    */
-  begin(target: Reachable): (outcome: CallEnd, sparedForMs?: number) => void {
+  begin(target: Reachable): (outcome: AttemptEnd, sparedForMs?: number) => void {
     const { address } = target
     const startedAtMs = this.#clock.monotonicMs()
     this.#tell(target, this.#book.begin(address, startedAtMs))

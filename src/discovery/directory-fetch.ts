@@ -1,4 +1,4 @@
-import type { BalanceName, BalanceOptions } from '../bus/balancer.ts'
+import type { BalanceName, BalanceOptions, EarlyEnd } from '../bus/balancer.ts'
 import type { CallPolicy, PolicyHost } from '../bus/call-policy.ts'
 import { linkedController, neverAborted } from '../core/abort.ts'
 import type { Clock } from '../core/clock.ts'
@@ -124,10 +124,13 @@ export class DirectoryFetch {
       tried.add(target.address)
       const hasNext = count < attemptsMax && mayRepeat(options) && this.#balancer.isThereAnother(nameOf(service, options), tried)
       const leftMs = Math.max(1, expiresAtMs - this.#clock.monotonicMs())
-      const outcome = await this.#once(target, asked, !hasNext ? leftMs : Math.min(leftMs, attemptTimeoutMs ?? Math.max(1, leftMs / 2)))
+      // Who takes too long is left only for another one that may be asked: a late answer is better than none.
+      let next: Reachable | undefined
+      const mayEnd = (): boolean => (next ??= this.#paidTarget(service, options, tried)) !== undefined
+      const outcome = await this.#once(target, asked, leftMs, hasNext && isRepeatable(options) ? { afterMs: attemptTimeoutMs ?? Math.max(1, leftMs / 2), mayEnd } : undefined)
       const isLast = asked.signals.some(({ aborted }) => aborted) || this.#clock.monotonicMs() >= expiresAtMs
-      const again = isLast || !hasNext || !goesElsewhere(outcome, options) ? undefined : this.#target(service, options, tried)
-      if (again === undefined || !this.#balancer.mayTryAgain()) {
+      const again = isLast || !hasNext || !goesElsewhere(outcome, options) ? undefined : (next ?? this.#paidTarget(service, options, tried))
+      if (again === undefined) {
         if (outcome.kind === 'response') return outcome.response
         throw outcome.error
       }
@@ -137,12 +140,22 @@ export class DirectoryFetch {
     }
   }
 
-  async #once(target: Reachable, { path, options, signals }: Asked, timeoutMs: number): Promise<FetchOutcome> {
+  #paidTarget(service: string, options: FetchOptions, tried: ReadonlySet<string>): Reachable | undefined {
+    const target = this.#target(service, options, tried)
+    return target !== undefined && this.#balancer.mayTryAgain() ? target : undefined
+  }
+
+  async #once(target: Reachable, { path, options, signals }: Asked, timeoutMs: number, early: EarlyEnd | undefined): Promise<FetchOutcome> {
     const { fetch: fetching = fetch, timeoutMs: _timeoutMs, protocol: _protocol, balance: _balance, isIdempotent: _isIdempotent, policy: _policy, ...init } = options
     const { address } = target
     const controller = new AbortController()
-    const late = new TrunklineError('discovery.fetch_timeout', { address, timeoutMs: Math.round(timeoutMs) })
-    const timer = this.#clock.setTimer(timeoutMs, () => controller.abort(late), { background: true })
+    let late: TrunklineError | undefined
+    const expire = (afterMs: number): void => {
+      late = new TrunklineError('discovery.fetch_timeout', { address, timeoutMs: Math.round(afterMs) })
+      controller.abort(late)
+    }
+    const timers = [this.#clock.setTimer(timeoutMs, () => expire(timeoutMs), { background: true })]
+    if (early !== undefined && early.afterMs < timeoutMs) timers.push(this.#clock.setTimer(early.afterMs, () => early.mayEnd() && expire(early.afterMs), { background: true }))
     const end = this.#balancer.begin(target)
     try {
       // The caller's signal goes on to hold for the body; the time limit ends with the head.
@@ -151,9 +164,9 @@ export class DirectoryFetch {
       return { kind: 'response', response }
     } catch (error) {
       end(options.signal?.aborted === true ? 'abandoned' : 'failed')
-      return { kind: 'error', error: controller.signal.reason === late ? late : error, isUnsent: isUnsent(error) }
+      return { kind: 'error', error: late ?? error, isUnsent: isUnsent(error) }
     } finally {
-      timer.cancel()
+      for (const timer of timers) timer.cancel()
     }
   }
 }

@@ -28,6 +28,19 @@ test('believes a peak of latency at once, a recovery slowly, and forgets what is
   expect(book.standing('a', 61_002).latencyMs).toBeLessThan(1)
 })
 
+test('who was outrun takes at least so long; that says nothing good of it', () => {
+  const book = new CallBook()
+  book.begin('a', 0)
+  book.end('a', 'outrun', 50, 50)
+  expect(book.standing('a', 50)).toMatchObject({ pending: 0, latencyMs: 50 })
+  book.begin('a', 50)
+  book.end('a', 'outrun', 10, 60)
+  expect(book.standing('a', 60).latencyMs).toBeCloseTo(50, 0)
+  book.begin('a', 60)
+  book.end('a', 'abandoned', 400, 460)
+  expect(book.standing('a', 460).latencyMs).toBeLessThan(50)
+})
+
 test('puts an instance out after five failures in a row, lets it back gently, and longer out the next time', () => {
   const book = new CallBook()
   failTimes(book, 'a', OUTLIERS.failuresMax - 1, 0)

@@ -129,6 +129,20 @@ test('a hedge asks a second instance when the first takes long, and the first an
   gate.open(1)
 })
 
+test('an instance that others outran is known to be slow, although it never got to answer', async () => {
+  await using rig = new BusRig()
+  const gate = new Gate<number>()
+  const instances = [pricing(rig, 'slow', () => gate.opened), pricing(rig, 'b', () => 2), pricing(rig, 'c', () => 3)]
+  const { bus } = await shopWith(rig, instances)
+  for (let count = 0; count < 30; count++) {
+    const asking = bus.ask(Quote, { sku: 'lamp' }, { balance: { by: 'latency', hedgeAfterMs: 50 } })
+    await rig.clock.advance(60)
+    expect((await asking).cents).toBeGreaterThan(1)
+  }
+  expect(instances[0]?.asked.length).toBe(1)
+  gate.open(1)
+})
+
 test('an instance that fails again and again is left out for a while', async () => {
   await using rig = new BusRig()
   const instances = [pricing(rig, 'bad', () => Promise.reject(new TypeError('disk full'))), pricing(rig, 'b', () => 2), pricing(rig, 'c', () => 3)]
@@ -171,6 +185,29 @@ test('second attempts are within a budget', async () => {
   expect(attempts).toBeGreaterThan(200)
   expect(attempts).toBeLessThan(260)
   gate.open(1)
+})
+
+test('an attempt that takes too long is waited for where the budget has no second one', async () => {
+  await using rig = new BusRig()
+  const slow = async (): Promise<number> => await new Promise((resolve) => rig.clock.setTimer(100, () => resolve(1)))
+  const instances = ['a', 'b', 'c'].map((instance) => pricing(rig, instance, slow))
+  const { bus } = await shopWith(rig, instances)
+  const asking = Promise.all(Array.from({ length: 200 }, () => bus.ask(Quote, { sku: 'lamp' }, { timeoutMs: 2_000, balance: { by: 'random', attemptTimeoutMs: 20 } })))
+  await rig.clock.advance(1_000)
+  expect(await asking).toHaveLength(200)
+  const attempts = instances.reduce((sum, { asked }) => sum + asked.length, 0)
+  expect(attempts).toBeGreaterThan(200)
+  expect(attempts).toBeLessThan(260)
+})
+
+test('an attempt that takes too long is waited for where no other instance will do', async () => {
+  await using rig = new BusRig()
+  const slow = async (): Promise<number> => await new Promise((resolve) => rig.clock.setTimer(700, () => resolve(1)))
+  const instances = [pricing(rig, 'a', slow), pricing(rig, 'b', () => 2, {}, { service: { name: 'pricing', version: '2.0.0' } })]
+  const { bus } = await shopWith(rig, instances)
+  const asking = bus.ask(Quote, { sku: 'lamp' }, { timeoutMs: 1_000, balance: { version: '1.x' } })
+  await rig.clock.advance(800)
+  expect(await asking).toEqual({ cents: 1 })
 })
 
 test('says that nobody is there, and what cannot be balanced', async () => {

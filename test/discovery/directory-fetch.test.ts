@@ -90,6 +90,18 @@ test('gives the response of the last instance as it is, and keeps to the time li
   expect(hanging.asked).toHaveLength(2)
 })
 
+test('an attempt that takes too long is waited for where there is no second one', async () => {
+  await using rig = new BusRig()
+  const directory = await directoryWith(rig, ['http://a', 'http://b', 'http://c'])
+  const late = async (): Promise<Response> => await new Promise((resolve) => rig.clock.setTimer(100, () => resolve(ok())))
+  const web = new Web({ a: late, b: late, c: late })
+  const asking = Promise.all(Array.from({ length: 200 }, () => directory.fetch('payments', 'x', { fetch: web.fetch, timeoutMs: 2_000, balance: { by: 'random', attemptTimeoutMs: 20 } })))
+  await rig.clock.advance(1_000)
+  expect((await asking).every(({ status }) => status === 200)).toBe(true)
+  expect(web.asked.length).toBeGreaterThan(200)
+  expect(web.asked.length).toBeLessThan(260)
+})
+
 test('never leaves the announced address', async () => {
   await using rig = new BusRig()
   const directory = await directoryWith(rig, ['file:///etc'])
