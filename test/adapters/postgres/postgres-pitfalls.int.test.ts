@@ -1,3 +1,4 @@
+import type { Client } from 'pg'
 import { execFileSync } from 'node:child_process'
 import { cpSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -150,16 +151,33 @@ test('P-19: a subscription goes on in a database that went back in time behind i
   await store.close()
 })
 
+/** True where a commit waits for a standby. It is broken off then; the row is there all the same. */
+async function commitsWait(url: string, observer: Client): Promise<boolean> {
+  const client = await rig.client(url)
+  let isOver = false
+  const written = client.query('INSERT INTO probe VALUES (1)').finally(() => {
+    isOver = true
+  })
+  let isWaiting = false
+  while (!isOver && !isWaiting) {
+    isWaiting = (await observer.query("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%probe%'")).rows.length > 0
+  }
+  await written
+  await client.end()
+  return isWaiting
+}
+
 test('P-20: a commit that waits for a standby is not broken off by who gives its unit up', async () => {
   const url = await rig.database()
   const store = await openStore({ connectionString: url, listen: false })
   const observer = await rig.client(url)
-  await observer.query('CREATE TABLE effect (n int)')
+  await observer.query('CREATE TABLE effect (n int); CREATE TABLE probe (n int)')
   const outbox = outboxRow()
   await observer.query("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
   await observer.query('SELECT pg_reload_conf()')
   const abort = new AbortController()
   try {
+    await until(() => commitsWait(url, observer), { what: 'the server waits for its standby' })
     let isOver = false
     const unit = store.transact(async (tx) => {
       await tx.handle.query('INSERT INTO effect VALUES (1)')
