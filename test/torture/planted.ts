@@ -59,7 +59,10 @@ function deletingFirst(inner: Backend): Backend {
       read: async (shard, options) => {
         const rows = await inner.outbox.read(shard, options)
         const epoch = epochs.get(`outbox/${shard}`)
-        if (rows.length > 0 && epoch !== undefined) await inner.outbox.settle(shard, epoch, { published: rows.map(({ id }) => id), dead: [] })
+        if (rows.length > 0 && epoch !== undefined) {
+          await inner.outbox.settle(shard, epoch, { published: rows.map(({ id }) => id), dead: [] })
+          await delay(GAP_MS)
+        }
         return rows
       },
     }),
