@@ -42,11 +42,11 @@ export type EsdbProposed =
   | { id: string; type: string; contentType: 'application/json'; data: Record<string, unknown> | unknown[] | string; metadata: Record<string, unknown> }
   | { id: string; type: string; contentType: 'application/octet-stream'; data: Uint8Array; metadata: Record<string, unknown> }
 
-/** A read that runs: a stream of Node's, or a plain generator (Kurrent's client), which cannot be ended while the server says nothing. */
+/** A read that runs. */
 export interface EsdbReading extends AsyncIterable<EsdbResolved> {
-  cancel?(): Promise<void>
-  destroy?(): unknown
-  on?(event: string, listener: (...parts: never[]) => void): unknown
+  cancel(): Promise<void>
+  destroy(): unknown
+  on(event: string, listener: (...parts: never[]) => void): unknown
 }
 
 /** A subscription that runs. */

@@ -27,7 +27,6 @@ const BY_TYPE: Readonly<Record<string, FailureKind>> = {
   'stream-not-found': 'stream-missing',
   'no-stream': 'stream-missing',
   'stream-deleted': 'stream-deleted',
-  'stream-tombstoned': 'stream-deleted',
   'persistent-subscription-exists': 'group-exists',
   'persistent-subscription-does-not-exist': 'group-missing',
   'persistent-subscription-dropped': 'unknown',
@@ -43,8 +42,7 @@ export function failureOf(thrown: unknown): EsdbFailure {
   const shared = { problem: errorText(thrown), cause: thrown }
   if (typeof type === 'string') {
     const kind = BY_TYPE[type] ?? 'refused'
-    // The clients have a name of their own for it each.
-    const actual = partOf(thrown, 'actualVersion') ?? partOf(thrown, 'actualState')
+    const actual = partOf(thrown, 'actualVersion')
     return { ...shared, kind, actual: typeof actual === 'bigint' ? actual : undefined }
   }
   if (typeof code === 'number') return { ...shared, kind: AMBIGUOUS.includes(code) ? 'unknown' : 'poisoned', actual: undefined }

@@ -180,20 +180,20 @@ async function started<T>(work: () => Promise<T>): Promise<T> {
 async function collected(reading: EsdbReading): Promise<EsdbPage> {
   const events: EsdbEvent[] = []
   let bytes = 0
-  reading.on?.('error', () => undefined) // guard 9
+  reading.on('error', () => undefined) // guard 9
   for await (const one of reading) {
     const event = storedOf(one)
     if (event === undefined) continue
     events.push(event)
     bytes += event.body.length
     if (bytes < PAGE_BYTES_MAX) continue
-    reading.cancel?.().catch(() => undefined)
+    reading.cancel().catch(() => undefined)
     return { events, isCut: true }
   }
   return { events, isCut: false }
 }
 
 function quietly(reading: EsdbReading): void {
-  reading.cancel?.().catch(() => undefined)
-  reading.destroy?.()
+  reading.cancel().catch(() => undefined)
+  reading.destroy()
 }
